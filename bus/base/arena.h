@@ -1,0 +1,54 @@
+/*
+ * Arenas: memory with one lifetime (a request, a batch), released as a whole. Allocation never returns NULL: a
+ * failing malloc aborts. An arena has a ceiling; what goes beyond it is still served, the overflow is sticky and the
+ * loop asks once, arena_overflowed(), and answers TOO_LARGE. Not thread-safe: one owner at a time.
+ */
+#pragma once
+
+#include <stdarg.h>
+
+#include "bus/base/str.h"
+
+struct arena;
+
+/* A new arena with a ceiling in bytes. The caller owns it. */
+struct arena *arena_new(size_t ceiling);
+/* Frees all; takes NULL; returns NULL. */
+struct arena *arena_free(struct arena *arena);
+void arena_freep(struct arena **arena);
+/* Forgets everything allocated, keeps the first chunk, clears the overflow. */
+void arena_reset(struct arena *arena);
+/* n zeroed bytes, aligned for any type. */
+void *arena_alloc(struct arena *arena, size_t n) __attribute__((malloc, returns_nonnull, alloc_size(2)));
+bool arena_overflowed(const struct arena *arena);
+size_t arena_used(const struct arena *arena);
+
+#define arena_new_of(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
+#define arena_array(arena, type, n) ((type *)arena_alloc((arena), sizeof(type) * (size_t)(n)))
+
+/* Copies; the copy is followed by a NUL byte that does not count. */
+struct str arena_str(struct arena *arena, struct str s);
+const char *arena_cstr(struct arena *arena, struct str s);
+struct str arena_printf(struct arena *arena, const char *format, ...) _printf_(2, 3);
+
+/*
+ * A growing byte buffer in an arena. Bytes are always followed by a NUL that does not count.
+ * Pointers into it are valid until the next put.
+ */
+struct buf {
+    struct arena *arena;
+    char *p;
+    size_t n, cap;
+};
+
+struct buf buf_new(struct arena *arena, size_t expected);
+void buf_put(struct buf *b, const void *p, size_t n);
+void buf_str(struct buf *b, struct str s);
+void buf_lit(struct buf *b, const char *literal);
+void buf_char(struct buf *b, char c);
+void buf_int(struct buf *b, int64_t v);
+void buf_printf(struct buf *b, const char *format, ...) _printf_(2, 3);
+static inline struct str buf_view(const struct buf *b)
+{
+    return (struct str){b->p ? b->p : "", b->n};
+}

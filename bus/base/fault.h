@@ -1,0 +1,28 @@
+/*
+ * Crash points. In builds with DAYDREAM_FAULTS, FAULT(NAME) is a place where a test can make the process die, stop,
+ * sleep, or get an error: FAULT=point:nth:kill|stop|err in the environment acts at the nth time the point is passed.
+ * DAYDREAM_FAULT_LOG=file appends "<point> <pid>\n" the first time each point is passed in a process, so that a run
+ * can show that every point was reached. All points are rows of faults.def; in release builds they are nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum fault {
+#define POINT(id, name, text) FAULT_##id,
+#include "bus/base/faults.def"
+#undef POINT
+    FAULT_COUNT
+};
+
+#ifdef DAYDREAM_FAULTS
+/* True when the caller shall behave as if the operation failed (action err). */
+bool fault_hit(enum fault point);
+#define FAULT(id) fault_hit(FAULT_##id)
+#else
+#define FAULT(id) false
+#endif
+
+/* "name  sentence" lines, the list for the fault suite; also in release builds. */
+void fault_print(FILE *to);

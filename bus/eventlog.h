@@ -1,0 +1,38 @@
+/*
+ * The event log: outbox, archive and replay source in one table. Appending locks the head rows concerned (sorted, last
+ * in the transaction), takes gapless sequence numbers and inserts. Statements here are queued into the caller's
+ * transaction; nothing in this file commits.
+ */
+#pragma once
+
+#include "bus/envelope.h"
+#include "bus/pg/pg.h"
+#include "bus/topics.h"
+
+/* An event to be appended, or read back. ms and seq are known after the flush. */
+struct event {
+    enum topic topic;
+    int part;
+    int64_t seq, ms;
+    struct envelope envelope; /* time is set when it was authored */
+};
+
+/* Queues the append of n events. When the transaction has committed, fn of the statement has filled ms and seq of each
+ * event in place. The array must live until pg_wait. n == 0 queues nothing. */
+void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena *arena);
+
+/* Events of a partition with seq > after, ascending, at most limit and at most 1 MB of data; into the arena.
+ * Sequential; must not be called while other statements wait on the connection. */
+err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, struct arena *arena,
+                  struct event **ret, size_t *ret_n) _must_use_;
+
+struct head {
+    enum topic topic;
+    int part;
+    int64_t seq, ms;
+};
+/* All heads that exist, ordered by topic and partition. */
+err eventlog_heads(struct pg *pg, struct arena *arena, struct head **ret, size_t *ret_n) _must_use_;
+/* Builds a new event of that type; id, time, dataschema, specversion, datacontenttype are set, partition computed. */
+struct event event_new(const struct message_type *type, struct str source, struct str key, struct str data,
+                       struct arena *arena);
