@@ -35,8 +35,8 @@ struct field {
     size_t has_offset; /* of has_x or x_n; SIZE_MAX when there is none */
     int64_t min, max;  /* integer and money: value; string: characters (code points); list: items; raw: bytes */
     const char *const *values; /* enum: NULL-terminated, or NULL */
-    const struct shape *shape; /* object, list of objects, or the clear form of a personal object */
-    enum field_kind item;      /* list: kind of its items */
+    const struct shape *shape; /* object, also the clear form of a personal one */
+    const struct field *item; /* list: what each item must be; its name is "", its offset 0 */
     const struct field *currency; /* money: the field of the same shape that names its currency; NULL: fixed four
                                      decimals (x-decimal: 4), for amounts whose currency the client does not name */
 };

@@ -14,7 +14,7 @@ int partitions(void);
 void partitions_set(int p);
 int partition_of(struct str key);
 
-const struct topic *topic_find(struct str name); /* NULL when unknown */
+enum topic topic_find(struct str name); /* TOPIC_NONE when unknown */
 const char *topic_name(enum topic topic);
 
 /* "cmd:{orders.03}", "evt:{orders.03}", printed with at least two digits; ret has room for STREAM_NAME bytes. */
