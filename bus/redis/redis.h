@@ -26,8 +26,9 @@ struct redis;
 /* reply == NULL: the connection broke, the outcome is unknown. Must not close the connection. */
 typedef void redis_fn(void *data, const struct redis_reply *reply);
 
-/* Connects (bounded by 2 s) to "redis://[user][:password@]host:port[/db]" or "unix:///path[?db=n]"; authenticates.
- * REDIS_DOWN when nobody answers, also while it is LOADING. */
+/* Connects (bounded by 2 s) to "redis://[user][:password@]host[:port][/db]" or "unix://[user:password@]/path[?db=n]"
+ * (user, password and path may hold %XX); authenticates. CONFIG: not such a URL. REDIS_DOWN when nobody answers, also
+ * while it is LOADING. REDIS_REFUSED: credentials or database. On failure *ret is NULL if it was set at all. */
 err redis_open(const char *url, struct redis **ret) _must_use_;
 struct redis *redis_close(struct redis *redis); /* takes NULL, returns NULL; waiting functions get NULL replies */
 bool redis_is_up(const struct redis *redis);
@@ -52,7 +53,8 @@ size_t redis_waiting(const struct redis *redis);
 /* Sequential: runs until no reply is outstanding. RETRY errors: REDIS_DOWN (broken or timeout, the connection is then
  * closed), REDIS_REFUSED when a command without fn was answered by an error (first one, text in err_text). */
 err redis_wait(struct redis *redis, int64_t timeout_ms) _must_use_;
-/* Sequential: one command, its reply. An error reply is REDIS_REFUSED with its text; ret is then still set. */
+/* Sequential: one command, its reply, within 5 s (so blocking reads block for less). An error reply is REDIS_REFUSED
+ * with its text; *ret is then still set; it is NULL with REDIS_DOWN. ret may be NULL. Not from inside a redis_fn. */
 err redis_callf(struct redis *redis, const struct redis_reply **ret, const char *format, ...) _must_use_;
 err redis_call(struct redis *redis, const struct redis_reply **ret, size_t n, const struct str *words) _must_use_;
 
@@ -67,8 +69,8 @@ struct redis_script {
 void redis_script_send(struct redis *redis, struct redis_script *script, redis_fn *fn, void *data, size_t n,
                        const struct str *words);
 
-/* Messages of SUBSCRIBE on this connection: kind ("message"), channel, payload. Commands other than SUBSCRIBE,
- * UNSUBSCRIBE and PING are not allowed on it afterwards. */
+/* Messages of SUBSCRIBE on this connection go to the channel's function; they live until it returns. Afterwards only
+ * redis_subscribe, "UNSUBSCRIBE channel" and PING are allowed on it. On a connection that is down nothing happens. */
 typedef void redis_push_fn(void *data, struct str channel, struct str payload);
 void redis_subscribe(struct redis *redis, struct str channel, redis_push_fn *fn, void *data);
 
