@@ -26,7 +26,11 @@ size_t arena_used(const struct arena *arena);
 #define arena_new_of(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
 #define arena_array(arena, type, n) ((type *)arena_alloc((arena), sizeof(type) * (size_t)(n)))
 
-/* Copies; the copy is followed by a NUL byte that does not count. */
+/* Makes an allocation of `from` bytes one of `to` >= from bytes, in place when it was the last one, else a copy. The
+ * new part is not zeroed. p == NULL with from == 0 is a new allocation. */
+void *arena_grow(struct arena *arena, void *p, size_t from, size_t to) __attribute__((returns_nonnull));
+
+/* Copies; the copy is followed by a NUL byte that does not count. Absent stays absent; as a C string it is "". */
 struct str arena_str(struct arena *arena, struct str s);
 const char *arena_cstr(struct arena *arena, struct str s);
 struct str arena_printf(struct arena *arena, const char *format, ...) _printf_(2, 3);
@@ -42,6 +46,13 @@ struct buf {
 };
 
 struct buf buf_new(struct arena *arena, size_t expected);
+/* Makes room for n more bytes (and the NUL) and returns where they go; the caller writes them, then calls buf_took. */
+char *buf_room(struct buf *b, size_t n);
+static inline void buf_took(struct buf *b, size_t n)
+{
+    b->n += n;
+    b->p[b->n] = '\0';
+}
 void buf_put(struct buf *b, const void *p, size_t n);
 void buf_str(struct buf *b, struct str s);
 void buf_lit(struct buf *b, const char *literal);

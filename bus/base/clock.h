@@ -12,11 +12,13 @@ static inline int64_t clock_mono_ms(void)
 {
     return clock_mono_ns() / 1000000;
 }
-/* fn == NULL restores the system's clock. */
+/* For tests: every clock_ms() is fn() from now on. fn == NULL restores the system's clock. */
 void clock_set(int64_t (*fn)(void));
-/* "2026-11-22T20:30:00.123Z" (RFC 3339), 24 characters. */
+/* "2026-11-22T20:30:00.123Z" (RFC 3339), 24 characters. Years 0 to 9999, beyond is clamped. */
 struct str clock_text(int64_t ms, struct arena *arena);
 void clock_print(int64_t ms, char ret[static 25]);
+/* Any RFC 3339 date-time, offset included; digits below the millisecond are dropped. INVALID for anything else. */
+err clock_parse(struct str text, int64_t *ret_ms) _must_use_;
 /* Sleeps, interruptible by a signal. Only loops may, for backoff. */
 void clock_sleep_ms(int64_t ms);
 /* Full-jitter exponential backoff: a random number of ms in [0, min(cap, base << attempt)]. */

@@ -52,9 +52,10 @@ static inline bool failed(err e)
 #define FAIL(code, ...) err_fail(ERR_##code, __FILE__, __LINE__, __VA_ARGS__)
 err err_fail(enum err_code code, const char *file, int line, const char *format, ...) _printf_(4, 5);
 
-/* The text noted by the last FAIL of this thread, "" before the first. Valid until the next FAIL of the thread. */
+/* The text noted by the last FAIL of this thread; when that was another code, the sentence of e. Valid until the next
+ * FAIL of the thread. */
 const char *err_text(err e);
-/* "file:line" of the last FAIL of this thread. */
+/* "file:line" of the last FAIL of this thread, "" when that was another code. */
 const char *err_where(err e);
 
 const char *err_name(enum err_code code);     /* "CONFLICT" */

@@ -1,6 +1,7 @@
 /*
- * Crash points. In builds with DAYDREAM_FAULTS, FAULT(NAME) is a place where a test can make the process die, stop,
- * sleep, or get an error: FAULT=point:nth:kill|stop|err in the environment acts at the nth time the point is passed.
+ * Crash points. In builds with DAYDREAM_FAULTS, FAULT(NAME) is a place where a test can make the process die, stop
+ * or get an error: FAULT=point:nth:kill|stop|err[,...] in the environment acts at the nth time (from 1, all threads
+ * counted together) the point is passed. A wrong FAULT ends the process, so that no test passes by a misspelt point.
  * DAYDREAM_FAULT_LOG=file appends "<point> <pid>\n" the first time each point is passed in a process, so that a run
  * can show that every point was reached. All points are rows of faults.def; in release builds they are nothing.
  */

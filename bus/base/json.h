@@ -1,7 +1,8 @@
 /*
  * Writing JSON (RFC 8259) into a buffer, and reading it token by token. The writer places commas itself; numbers are
- * integers or exact decimals, never floats. The reader is strict: UTF-8 only, no duplicate judgement (the codec does
- * that), no NaN, no leading zeros, no trailing garbage, depth bounded by JSON_DEPTH.
+ * integers or exact decimals, never floats. The reader is strict: UTF-8 only, no lone surrogates, no \u0000 (which
+ * PostgreSQL cannot store), no duplicate judgement (the codec does that), no NaN, no leading zeros, no trailing
+ * garbage, depth bounded by JSON_DEPTH. Whatever is not so is MALFORMED.
  */
 #pragma once
 
@@ -26,7 +27,7 @@ void json_str(struct json *j, struct str s); /* null when absent; invalid UTF-8 
 void json_int(struct json *j, int64_t v);
 void json_bool(struct json *j, bool v);
 void json_null(struct json *j);
-void json_raw(struct json *j, struct str text); /* text is one JSON value already */
+void json_raw(struct json *j, struct str text); /* text is one JSON value already; null when absent */
 /* Exact decimal of minor units: 59999 with 2 decimals prints 599.99, 12990 with 0 prints 12990. */
 void json_decimal(struct json *j, int64_t minor, int decimals);
 /* RFC 3339 UTC with milliseconds: "2026-11-22T20:30:00.123Z". */
@@ -46,6 +47,7 @@ struct json_in {
     struct str text;
     size_t at;
     int depth;
+    uint32_t objects;    /* bit d: the container at depth d is an object */
     struct arena *arena; /* decoded strings with escapes are copied here */
 };
 
@@ -58,6 +60,7 @@ err json_read_number(struct json_in *in, struct str *ret) _must_use_;
 err json_read_literal(struct json_in *in, enum json_kind kind) _must_use_;
 /* Enter a container (consumes '{' or '['). Then call json_next until it says false, which consumes the closer.
  * In an object json_next also reads the member's name and colon. */
+/* first: a flag of the caller's, true before the first call. ret_name may be NULL; in an array it is left alone. */
 err json_enter(struct json_in *in, enum json_kind kind) _must_use_;
 err json_next(struct json_in *in, bool *first, bool *ret_more, struct str *ret_name) _must_use_;
 /* Consumes any value, checking it; ret (may be NULL) gets its exact text. */

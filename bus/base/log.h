@@ -1,7 +1,7 @@
 /*
  * Structured logs: one JSON line per record on standard error: timestamp, level, program, message, module, function,
  * line, then the fields. The message is a constant sentence and serves as its id. Fields are typed by kv(). Below the
- * level (LOG_LEVEL) nothing is evaluated. Only loops log. Never put secrets or personal data into a field.
+ * level (LOG_LEVEL) nothing is evaluated. A record is one write(2); strings are cut at 1024 bytes. Only loops log. Never put secrets or personal data into a field.
  */
 #pragma once
 
@@ -21,6 +21,7 @@ struct log_field {
 struct log_field log_field_cstr(const char *key, const char *value);
 struct log_field log_field_str(const char *key, struct str value);
 struct log_field log_field_int(const char *key, int64_t value);
+struct log_field log_field_size(const char *key, uint64_t value); /* above INT64_MAX counts as that */
 struct log_field log_field_uuid(const char *key, struct uuid value);
 
 #define kv(key, value)                                                                                       \
@@ -29,6 +30,8 @@ struct log_field log_field_uuid(const char *key, struct uuid value);
         const char *: log_field_cstr,                                                                        \
         struct str: log_field_str,                                                                           \
         struct uuid: log_field_uuid,                                                                         \
+        unsigned long: log_field_size,                                                                       \
+        unsigned long long: log_field_size,                                                                  \
         default: log_field_int)((key), (value))
 
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)

@@ -14,12 +14,13 @@ struct seal_key {
     uint8_t b[SEAL_KEY];
 };
 
-/* ENCRYPTION_KEY as configured: base64 or base64url of exactly 32 bytes. */
+/* ENCRYPTION_KEY as configured: base64 or base64url of exactly 32 bytes, else CONFIG. */
 err seal_key_parse(struct str base64, struct seal_key *ret) _must_use_;
 struct seal_key seal_key_random(void);
 /* Wrap/unwrap a person's key under the master key; the person's id is authenticated with it. */
 void seal_wrap(const struct seal_key *master, struct uuid person, const struct seal_key *key,
                uint8_t ret[static SEAL_WRAPPED]);
+/* INVALID when it was wrapped by another key, for another person, or changed. */
 err seal_unwrap(const struct seal_key *master, struct uuid person, struct str wrapped, struct seal_key *ret) _must_use_;
 struct str seal_value(const struct seal_key *key, struct uuid person, struct str json_value, struct arena *arena);
 /* INVALID when the text is not sealed, or was changed, or the key is another person's. */
@@ -36,5 +37,6 @@ struct str seal_blind_index(const struct seal_key *master, struct str text, stru
 /* Constant time. */
 bool bytes_eq(const void *a, const void *b, size_t n);
 struct str base64url(struct str bytes, struct arena *arena); /* without padding */
-err base64url_decode(struct str text, struct arena *arena, struct str *ret) _must_use_; /* also takes base64, padding optional */
-struct str hex(struct str bytes, struct arena *arena);
+/* Also takes base64, padding optional. INVALID for anything else, and for set bits beyond the last byte. */
+err base64url_decode(struct str text, struct arena *arena, struct str *ret) _must_use_;
+struct str hex(struct str bytes, struct arena *arena); /* lower case */
