@@ -26,6 +26,12 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
 err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, struct arena *arena,
                   struct event **ret, size_t *ret_n) _must_use_;
 
+/* The same for many partitions in one pipeline: queues the read; the result (keep it by pg_keep) is taken apart by
+ * eventlog_rows. */
+void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn, void *data);
+struct event *eventlog_rows(const struct pg_result *result, enum topic topic, int part, struct arena *arena,
+                            size_t *ret_n);
+
 struct head {
     enum topic topic;
     int part;

@@ -16,8 +16,11 @@ int partition_of(struct str key);
 
 enum topic topic_find(struct str name); /* TOPIC_NONE when unknown */
 const char *topic_name(enum topic topic);
+bool topic_is(int number); /* does that topic exist? Numbers have gaps */
 
 /* "cmd:{orders.03}", "evt:{orders.03}", printed with at least two digits; ret has room for STREAM_NAME bytes. */
 enum { STREAM_NAME = 48 };
 void lane_name(enum topic topic, int part, char ret[static STREAM_NAME]);
 void stream_name(enum topic topic, int part, char ret[static STREAM_NAME]);
+/* The reverse of both: false when the name is neither. */
+bool stream_parse(struct str name, enum topic *ret_topic, int *ret_part, bool *ret_command);

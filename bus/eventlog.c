@@ -1,0 +1,217 @@
+/*
+ * Appending to and reading from the event log. The append is one statement: it takes the next sequence
+ * numbers of all heads concerned (creating missing heads and locking in sorted order) and inserts, in the
+ * caller's transaction. If that transaction is void, so are the numbers: there are no gaps.
+ */
+#include "bus/eventlog.h"
+
+#include <assert.h>
+
+#include "bus/base/clock.h"
+
+enum { READ_BYTES = 1 << 20, READ_TIMEOUT_MS = 30000 };
+
+/* The upsert of the heads is what locks: SELECT … FOR UPDATE would miss heads that do not exist yet. Each
+ * returned row is a head after the append; the events of that partition have the sequence numbers up to it,
+ * in the given order. */
+static const struct pg_stmt append_events = {
+    "append_events",
+    "WITH e AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], "
+    "$5::text[],"
+    "  $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], "
+    "$14::text[])"
+    "  WITH ORDINALITY x(topic, part, id, source, type, subject, time, dataschema, partitionkey, "
+    "correlationid,"
+    "  causationid, actor, traceparent, data, n)),"
+    " h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"
+    "  SELECT topic, part::int, count(*), $15::bigint FROM e GROUP BY 1, 2 ORDER BY 1, 2"
+    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)"
+    "  RETURNING topic, part, seq, ms),"
+    " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema, "
+    "partitionkey,"
+    "  correlationid, causationid, actor, traceparent, data)"
+    "  SELECT h.topic, h.part, h.seq - count(*) OVER w + row_number() OVER (PARTITION BY e.topic, e.part "
+    "ORDER BY e.n),"
+    "  h.ms, e.id, e.source, e.type, e.subject, e.time, e.dataschema, e.partitionkey, e.correlationid, "
+    "e.causationid,"
+    "  e.actor, e.traceparent, e.data"
+    "  FROM e JOIN h ON h.topic = e.topic AND h.part = e.part WINDOW w AS (PARTITION BY e.topic, e.part))"
+    " SELECT topic, part, seq, ms FROM h"};
+
+/* At most 1 MB of data, but always the first row. */
+static const struct pg_stmt read_events = {
+    "read_events",
+    "SELECT seq, ms, id, source, type, subject, time, dataschema, partitionkey, correlationid, causationid, "
+    "actor,"
+    " traceparent, data FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) "
+    "AS total"
+    "  FROM (SELECT * FROM event_log WHERE topic = $1::text AND part = $2::bigint::int AND seq > $3::bigint"
+    "   ORDER BY seq LIMIT $4::bigint) page) summed"
+    " WHERE total - octet_length(data) < $5::bigint ORDER BY seq"};
+
+static const struct pg_stmt read_heads = {
+    "read_heads", "SELECT topic, part, seq, ms FROM stream_head ORDER BY topic, part"};
+
+/* The text columns of the log between id and the end, in the order of both statements. */
+static const size_t text_columns[] = {
+    offsetof(struct envelope, source),        offsetof(struct envelope, type),
+    offsetof(struct envelope, subject),       offsetof(struct envelope, time),
+    offsetof(struct envelope, dataschema),    offsetof(struct envelope, partitionkey),
+    offsetof(struct envelope, correlationid), offsetof(struct envelope, causationid),
+    offsetof(struct envelope, actor),         offsetof(struct envelope, traceparent),
+    offsetof(struct envelope, data),
+};
+enum { TEXT_COLUMNS = sizeof(text_columns) / sizeof(*text_columns) };
+
+static struct str *column_of(struct envelope *e, int column)
+{
+    return (struct str *)(void *)((char *)e + text_columns[column]);
+}
+
+/* ---- append ---- */
+
+struct append {
+    struct event *events;
+    size_t n;
+    struct head *last; /* heads as returned, and where the next event from behind goes */
+    int n_last;
+};
+
+static struct head *head_of(struct append *append, const struct event *event)
+{
+    for (int i = 0; i < append->n_last; i++)
+        if (append->last[i].topic == event->topic && append->last[i].part == event->part)
+            return &append->last[i];
+    assert(!"a head was not returned");
+    return NULL;
+}
+
+static void on_appended(void *data, err e, struct pg_result *result)
+{
+    struct append *append = data;
+    if (failed(e))
+        return;
+    append->n_last = pg_rows(result);
+    for (int i = 0; i < append->n_last; i++)
+        append->last[i] = (struct head){.topic = topic_find(pg_get_str(result, i, 0)),
+                                        .part = (int)pg_get_int(result, i, 1),
+                                        .seq = pg_get_int(result, i, 2),
+                                        .ms = pg_get_int(result, i, 3)};
+    for (size_t i = append->n; i-- > 0;) {
+        struct head *last = head_of(append, &append->events[i]);
+        append->events[i].seq = last->seq--;
+        append->events[i].ms = last->ms;
+    }
+}
+
+void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena *arena)
+{
+    enum { COLUMNS = 3 + TEXT_COLUMNS };
+    struct pg_array a[COLUMNS];
+    struct pg_param params[COLUMNS + 1];
+    if (n == 0)
+        return;
+    for (int c = 0; c < COLUMNS; c++)
+        a[c] = pg_array(arena, c == 1 ? PG_INT8 : c == 2 ? PG_UUID : PG_TEXT, (int)n);
+    for (size_t i = 0; i < n; i++) {
+        struct uuid id;
+        err e = uuid_parse(events[i].envelope.id, &id);
+        assert(!failed(e)); /* event_new made it */
+        pg_array_text(&a[0], str_of(topic_name(events[i].topic)));
+        pg_array_int(&a[1], events[i].part);
+        pg_array_uuid(&a[2], id);
+        for (int c = 0; c < TEXT_COLUMNS; c++) {
+            struct str value = *column_of(&events[i].envelope, c);
+            pg_array_text(&a[3 + c], value.p ? value : STR(""));
+        }
+    }
+    for (int c = 0; c < COLUMNS; c++)
+        params[c] = pg_array_param(&a[c]);
+    params[COLUMNS] = pg_int(clock_ms());
+
+    struct append *append = arena_new_of(arena, struct append);
+    *append = (struct append){events, n, arena_array(arena, struct head, n), 0};
+    pg_queue(pg, &append_events, COLUMNS + 1, params, on_appended, append);
+}
+
+/* ---- read ---- */
+
+void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn,
+                         void *data)
+{
+    const struct pg_param params[] = {pg_text(str_of(topic_name(topic))), pg_int(part), pg_int(after),
+                                      pg_int(limit), pg_int(READ_BYTES)};
+    pg_queue(pg, &read_events, 5, params, fn, data);
+}
+
+struct event *eventlog_rows(const struct pg_result *result, enum topic topic, int part, struct arena *arena,
+                            size_t *ret_n)
+{
+    int n = pg_rows(result);
+    struct event *events = arena_array(arena, struct event, n + 1);
+    for (int i = 0; i < n; i++) {
+        struct event *event = &events[i];
+        *event = (struct event){.topic = topic,
+                                .part = part,
+                                .seq = pg_get_int(result, i, 0),
+                                .ms = pg_get_int(result, i, 1),
+                                .envelope = {.specversion = STR("1.0"),
+                                             .datacontenttype = STR("application/json"),
+                                             .id = uuid_str(pg_get_uuid(result, i, 2), arena)}};
+        for (int c = 0; c < TEXT_COLUMNS; c++)
+            *column_of(&event->envelope, c) = arena_str(arena, pg_get_str(result, i, 3 + c));
+    }
+    *ret_n = (size_t)n;
+    return events;
+}
+
+err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, struct arena *arena,
+                  struct event **ret, size_t *ret_n)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    assert(pg_waiting(pg) == 0);
+    eventlog_queue_read(pg, topic, part, after, limit, pg_keep, &result);
+    pg_sync(pg, NULL, NULL);
+    TRY(pg_wait(pg, READ_TIMEOUT_MS));
+    *ret = eventlog_rows(result, topic, part, arena, ret_n);
+    return OK;
+}
+
+err eventlog_heads(struct pg *pg, struct arena *arena, struct head **ret, size_t *ret_n)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    TRY(pg_call(pg, &read_heads, 0, NULL, &result));
+    int n = pg_rows(result), known = 0;
+    struct head *heads = arena_array(arena, struct head, n + 1);
+    for (int i = 0; i < n; i++) {
+        enum topic topic = topic_find(pg_get_str(result, i, 0));
+        if (topic == TOPIC_NONE)
+            continue; /* written by a newer version: not ours to relay or read */
+        heads[known++] = (struct head){.topic = topic,
+                                       .part = (int)pg_get_int(result, i, 1),
+                                       .seq = pg_get_int(result, i, 2),
+                                       .ms = pg_get_int(result, i, 3)};
+    }
+    *ret = heads;
+    *ret_n = (size_t)known;
+    return OK;
+}
+
+struct event event_new(const struct message_type *type, struct str source, struct str key, struct str data,
+                       struct arena *arena)
+{
+    assert(!type->command);
+    int64_t now = clock_ms();
+    return (struct event){.topic = type->topic,
+                          .part = partition_of(key),
+                          .envelope = {.specversion = STR("1.0"),
+                                       .id = uuid_str(uuid_v7(now), arena),
+                                       .source = source,
+                                       .type = str_of(type->name),
+                                       .subject = key,
+                                       .time = clock_text(now, arena),
+                                       .dataschema = str_of(type->schema),
+                                       .partitionkey = key,
+                                       .datacontenttype = STR("application/json"),
+                                       .data = data}};
+}
