@@ -48,6 +48,9 @@ struct shape {
     size_t n;
 };
 
+/* Bytes from one item of a list to the next. */
+size_t codec_item_size(const struct field *item);
+
 enum codec_mode { CODEC_DOOR, CODEC_BUS };
 
 struct field_error {
@@ -66,20 +69,26 @@ struct codec_param {
     struct str name, value;
 };
 
-/* Reads text (one JSON object, at most 64 KB) into *ret, a zeroed struct of shape->size. Strings borrow from text or
- * arena. Currency fields that are absent count as DEFAULT_CURRENCY for money beside them.
- * MALFORMED: not strict JSON (duplicate members, bad UTF-8, lone surrogates, depth above JSON_DEPTH, trailing bytes).
- * INVALID: errors (may be NULL on the bus) lists what is wrong. params (may be NULL) are merged and must not also be
- * in the body. */
+enum { CODEC_MAX = 65536 }; /* bytes of a body; on the bus, sealed, four times as many */
+
+/* Reads text (one JSON object; absent counts as {}) into *ret, shape->size bytes, which it zeroes first. Strings borrow
+ * from text or arena. A null is as if the member were not there, except in a raw field. Currency fields that are absent
+ * count as DEFAULT_CURRENCY for money beside them. Limits hold in both modes.
+ * MALFORMED: not strict JSON (duplicate members, bad UTF-8, lone surrogates, NUL, depth above JSON_DEPTH, trailing
+ * bytes). TOO_LARGE: above CODEC_MAX. INVALID: errors (may be NULL on the bus) lists what is wrong, err_text names the
+ * first. params (may be NULL; those without a value are skipped) are merged and must not also be in the body. */
 err codec_decode(const struct shape *shape, enum codec_mode mode, struct str text, const struct codec_param *params,
                  size_t n_params, struct arena *arena, void *ret, struct field_errors *errors) _must_use_;
 
-/* Seals every personal field that is still in clear, in place. Needs the person's key. Absent fields stay absent. */
+/* Seals every personal field that is still in clear, in place, also inside lists (which must not be const storage).
+ * Needs the person's key. Absent fields stay absent. */
 void codec_seal(const struct shape *shape, void *message, const struct seal_key *key, struct uuid person,
                 struct arena *arena);
 
-/* Writes the bus form. Absent fields and secrets are left out; personal fields must be sealed (assert). */
+/* Writes the bus form. Absent fields and secrets are left out. Assert: personal fields are sealed, required ones are
+ * there (a required list that is NULL is empty). */
 struct str codec_encode(const struct shape *shape, const void *message, struct arena *arena);
 
-/* Prints the JSON text of a clear personal string field (decode keeps the JSON value text). */
+/* The text of a personal string field in clear (decode keeps its JSON text, quotes and escapes included); STR_NONE
+ * when absent or no JSON string. */
 struct str codec_clear_string(struct str json_value, struct arena *arena);
