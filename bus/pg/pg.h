@@ -62,18 +62,20 @@ struct pg_result *pg_result_free(struct pg_result *r);
 void pg_result_freep(struct pg_result **r);
 
 /* Gets each statement's outcome in order. e is OK with a result (freed after fn returns), or a failure with NULL:
- * FENCED (SQLSTATE DSF01), UNIQUE (23505), PG_RETRY (40 53 55P03 57 58), PG_DOWN (08, sockets), SQL (the rest; text
- * says SQLSTATE and statement name, never values). After a failure all later ones up to the Sync get the same code. */
+ * FENCED (SQLSTATE DSF01), UNIQUE (23505), PG_RETRY (40 53 55P03 57 58, and a plan outdated by a change of its tables),
+ * PG_DOWN (08, 57P, whatever is FATAL, sockets), SQL (the rest; text says SQLSTATE and statement name, never values). After a failure all later ones up to the Sync get the same code. */
 typedef void pg_fn(void *data, err e, struct pg_result *result);
 
 /* Connects (bounded by 3 s). role: SET ROLE after connecting, NULL for none. setup: further statements separated by
- * ';' run at connect, NULL for none. PG_DOWN when nobody answers. */
+ * ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is refused, CONFIG: not a URL, SQL: role
+ * or setup refused. On failure *ret is NULL. */
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret) _must_use_;
 struct pg *pg_close(struct pg *pg); /* takes NULL, returns NULL; waiting functions get PG_DOWN */
 bool pg_is_up(const struct pg *pg);
 err pg_reopen(struct pg *pg) _must_use_; /* the same url, role and setup */
 
-/* Queues one statement. fn may be NULL. */
+/* Queues one statement of at most 64 parameters, which are copied. fn may be NULL. On a connection that is down fn gets
+ * PG_DOWN at once. */
 void pg_queue(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params, pg_fn *fn, void *data);
 /* Ends the transaction. fn (may be NULL) gets OK with NULL when it has committed, else the first failure. */
 void pg_sync(struct pg *pg, pg_fn *fn, void *data);
@@ -84,14 +86,17 @@ void pg_pump(struct pg *pg, short ready);
 size_t pg_waiting(const struct pg *pg); /* statements and Syncs without outcome */
 
 /* Sequential: sends what is queued and runs until nothing waits. Returns the first failure since the last pg_wait.
- * A timeout closes the connection: PG_DOWN. */
+ * A timeout closes the connection: PG_DOWN. Statements without a Sync get their outcome too; their transaction stays
+ * open. Not from inside a pg_fn. */
 err pg_wait(struct pg *pg, int64_t timeout_ms) _must_use_;
-/* Writes what is queued as far as the socket takes it, without waiting. */
+/* Writes what is queued as far as the socket takes it, without waiting; may call functions, as pg_pump does. */
 void pg_flush(struct pg *pg);
 /* A pg_fn that keeps the result: data is struct pg_result **, owned by the caller afterwards. */
 void pg_keep(void *data, err e, struct pg_result *result);
-/* Sequential: one statement and Sync. ret may be NULL; the caller frees *ret. */
+/* Sequential: one statement and Sync, within 30 s. ret may be NULL; the caller frees *ret, NULL on failure. What was
+ * queued before is of the same transaction. */
 err pg_call(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params,
             struct pg_result **ret) _must_use_;
-/* Simple-protocol script of several statements, for migrations; not in pipeline mode, runs in one transaction. */
+/* Simple-protocol script of several statements, for migrations; not in pipeline mode, runs in one transaction, within
+ * 10 min. Nothing may wait or be open. */
 err pg_script(struct pg *pg, const char *sql) _must_use_;
