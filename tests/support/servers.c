@@ -39,8 +39,7 @@ struct servers {
 
 static const char *const names[SERVERS] = {"redis", "postgres"};
 
-/* --- small things
- * ------------------------------------------------------------------------------------------------ */
+/* --- small things --- */
 
 static int64_t now_ms(void)
 {
@@ -86,8 +85,7 @@ static void write_file(const struct servers *s, const char *name, const char *mo
     fclose(f);
 }
 
-/* --- processes
- * --------------------------------------------------------------------------------------------------- */
+/* --- processes --- */
 
 /* The pid of the parent of a process, 0 when it is gone. */
 static pid_t parent_of(pid_t pid)
@@ -145,8 +143,7 @@ static void wait_for_end(struct servers *s, enum server which)
     s->pids[which] = 0;
 }
 
-/* --- the two servers
- * --------------------------------------------------------------------------------------------- */
+/* --- the two servers --- */
 
 static void exec_redis(const struct servers *s)
 {
@@ -254,8 +251,7 @@ static void await(struct servers *s, enum server which)
     }
 }
 
-/* --- folder and watcher
- * ------------------------------------------------------------------------------------------ */
+/* --- folder and watcher --- */
 
 /* Waits for its parent to end, then removes what it left. Runs in a process of its own; never returns. */
 static void watch(const struct servers *s, pid_t parent)
@@ -305,8 +301,7 @@ static void write_settings(const struct servers *s, const struct servers_options
     }
 }
 
-/* --- what tests call
- * --------------------------------------------------------------------------------------------- */
+/* --- what tests call --- */
 
 struct servers *servers_start(const struct servers_options *options)
 {

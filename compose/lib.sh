@@ -1,0 +1,200 @@
+# Sourced by the scripts beside it. Where things are, and how a home is made.
+#
+# A home (DAYDREAM_HOME, default var/ of this tree) holds all state of one running shop:
+#   env               KEY=VALUE, secrets and addresses, mode 600; lines of others in it stay
+#   redis/            url (only if this home runs its own Redis), redis.conf, the append-only file
+#   postgres/         url (only if it runs its own PostgreSQL), data/
+#   log/ run/         a log and a pid file per process
+# It may exist before and hold other files: nothing here touches what it did not make.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+preset=${DAYDREAM_PRESET:-release}
+bin=$root/build/$preset/bin
+home=${DAYDREAM_HOME:-$root/var}
+
+say() { echo "compose: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+# Makes the home's folders; afterwards $home and DAYDREAM_HOME are absolute.
+home_open() {
+    mkdir -p "$home"
+    home=$(cd "$home" && pwd)
+    export DAYDREAM_HOME=$home
+    mkdir -p "$home/log" "$home/run"
+}
+
+# The value of a key in the home's env file; empty when it is not there.
+env_get() { [ ! -f "$home/env" ] || sed -n "s/^$1=//p" "$home/env" | tail -n 1; }
+
+# Sets a key in the home's env file; all other lines stay. A crash leaves the old or the new file, whole.
+env_set() {
+    [ "$(env_get "$1")" != "$2" ] || return 0
+    (umask 077
+     { [ ! -f "$home/env" ] || sed "/^$1=/d" "$home/env"; echo "$1=$2"; } >"$home/run/env.new")
+    mv "$home/run/env.new" "$home/env"
+}
+
+# Exports what the env file says and the environment leaves open.
+env_load() {
+    local line key
+    [ -f "$home/env" ] || return 0
+    while IFS= read -r line; do
+        [[ $line =~ ^[A-Z][A-Z0-9_]*= ]] || continue
+        key=${line%%=*}
+        [ -n "${!key+x}" ] || export "$line"
+    done <"$home/env"
+}
+
+# random N: N letters and digits.
+random() { local s; s=$(head -c $(($1 * 4 + 64)) /dev/urandom | base64 -w 0 | tr -dc A-Za-z0-9); echo "${s:0:$1}"; }
+
+# A secret: from the environment, from the env file, or made by "$@" (never in production) and kept.
+secret() {
+    local key=$1 value
+    shift
+    value=${!key:-$(env_get "$key")}
+    if [ -z "$value" ]; then
+        [ "${ENVIRONMENT:-}" != production ] || die "$key must be given when ENVIRONMENT=production"
+        value=$("$@")
+    fi
+    env_set "$key" "$value"
+}
+
+# --- own servers -----------------------------------------------------------------------------------------------------
+
+# A loopback port nobody listens on, below the range the kernel gives to outgoing connections.
+free_port() {
+    local port
+    while port=$((15000 + (RANDOM * 32768 + RANDOM) % 17000)); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# server_url KEY FOLDER make…: settles the address. Given from outside, it is kept in env and we start nothing; else it
+# is made once, together with the mark FOLDER/url that says the server is ours.
+server_url() {
+    local key=$1 mark=$home/$2/url value
+    shift 2
+    value=${!key:-$(env_get "$key")}
+    if [ -z "$value" ]; then
+        mkdir -p "${mark%/url}"
+        [ -s "$mark" ] || (umask 077 && "$@" >"$mark.new" && mv "$mark.new" "$mark")
+        value=$(cat "$mark")
+    fi
+    env_set "$key" "$value"
+    export "$key=$value"
+}
+make_redis_url() {
+    [ ! -e "$home/redis/redis.conf" ] || die "$home/redis is somebody else's: give another DAYDREAM_HOME"
+    echo "redis://127.0.0.1:$(free_port)/0"
+}
+make_postgres_url() {
+    [ ! -e "$home/postgres/data" ] || die "$home/postgres is somebody else's: give another DAYDREAM_HOME"
+    echo "postgresql://daydream:$(random 24)@127.0.0.1:$(free_port)/daydream"
+}
+
+# True when the address in use is the one of the server this home runs itself.
+own_redis() { [ -f "$home/redis/url" ] && [ "$(cat "$home/redis/url")" = "${REDIS_URL:-}" ]; }
+own_postgres() { [ -f "$home/postgres/url" ] && [ "$(cat "$home/postgres/url")" = "${DATABASE_URL:-}" ]; }
+port_of() { local rest=${1##*@}; rest=${rest##*//}; rest=${rest#*:}; echo "${rest%%/*}"; }
+
+# An acknowledged command must be on disk: every write is synced before the reply, and nothing is ever evicted.
+write_redis_conf() {
+    cat >"$home/redis/redis.conf" <<END
+# Written by compose/up at every start.
+bind 127.0.0.1
+port $(port_of "$REDIS_URL")
+unixsocket redis.sock
+unixsocketperm 700
+dir .
+appendonly yes
+appendfsync always
+no-appendfsync-on-rewrite no
+aof-load-truncated yes
+maxmemory-policy noeviction
+save ""
+END
+}
+
+# PostgreSQL refuses root: then its files belong to, and it runs as, the user postgres.
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
+    else
+        "$@"
+    fi
+}
+
+find_postgres() {
+    local wanted='*'
+    [ ! -f "$home/postgres/data/PG_VERSION" ] || wanted=$(cat "$home/postgres/data/PG_VERSION")
+    DAYDREAM_PGBIN=$(find /usr/lib/postgresql -path "*/$wanted/bin/postgres" 2>/dev/null | sort -V | tail -n 1)
+    [ -n "$DAYDREAM_PGBIN" ] || die "no PostgreSQL $wanted below /usr/lib/postgresql: compose/install brings 15"
+    export DAYDREAM_PGBIN=${DAYDREAM_PGBIN%/postgres}
+}
+
+# Makes the cluster in a folder beside and renames it: data/ is whole or absent. The folder is named /proc/self/cwd
+# because the user postgres may not be allowed to walk down to the home.
+make_cluster() {
+    local new=$home/postgres/data.new password=${DATABASE_URL#*:*:}
+    [ ! -e "$home/postgres/data" ] || return 0
+    say "making the database cluster"
+    rm -rf "$new"
+    mkdir -m 700 "$new"
+    [ "$(id -u)" != 0 ] || chown postgres:postgres "$new"
+    (cd "$new"
+     as_postgres "$DAYDREAM_PGBIN/initdb" -D /proc/self/cwd -U daydream --auth=trust --encoding=UTF8 \
+         --locale=C.UTF-8 >"$home/log/initdb.log" 2>&1 || die "initdb failed: $(cat "$home/log/initdb.log")"
+     printf '%s\n' "CREATE DATABASE daydream" "ALTER ROLE daydream PASSWORD '${password%%@*}'" |
+         as_postgres "$DAYDREAM_PGBIN/postgres" --single -D /proc/self/cwd postgres >>"$home/log/initdb.log" 2>&1
+     printf '%s\n' "local all all scram-sha-256" "host all all 127.0.0.1/32 scram-sha-256" >pg_hba.conf
+     cat >>postgresql.conf <<END
+
+# --- DaydreamShop ---
+listen_addresses = '127.0.0.1'
+port = $(port_of "$DATABASE_URL")
+unix_socket_directories = '.'
+unix_socket_permissions = 0700
+max_connections = 200
+shared_buffers = 128MB
+max_wal_size = 256MB          # a crash recovers in seconds
+checkpoint_timeout = 1min
+random_page_cost = 1.1
+jit = off                     # short statements only
+timezone = 'UTC'
+log_timezone = 'UTC'
+cluster_name = 'daydream'
+END
+    )
+    mv -T "$new" "$home/postgres/data"
+}
+
+# Everything compose/up needs before it can start: secrets, addresses, the cluster. Safe to repeat, and to be killed.
+# Sets $supervise_args.
+home_prepare() {
+    exec 8>"$home/run/prepare.lock"
+    flock 8
+    [ ! -f "$home/env" ] || chmod 600 "$home/env"
+    secret JWT_SECRET_KEY random 48
+    secret ENCRYPTION_KEY sh -c 'head -c 32 /dev/urandom | base64 -w 0'
+    secret SUPERUSER_EMAIL echo admin@example.com
+    secret SUPERUSER_PASSWORD eval 'echo "Aa1-$(random 20)"'
+    server_url REDIS_URL redis make_redis_url
+    server_url DATABASE_URL postgres make_postgres_url
+    env_load
+    supervise_args=()
+    if own_redis; then
+        write_redis_conf
+        supervise_args+=(--redis "$(port_of "$REDIS_URL")")
+    fi
+    if own_postgres; then
+        find_postgres
+        make_cluster
+        supervise_args+=(--postgres)
+    fi
+    exec 8>&-
+}
