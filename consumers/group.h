@@ -25,7 +25,7 @@ struct group {
 extern const struct group *const groups[];
 
 /* The message in hand. Everything is borrowed from the batch. */
-struct message {
+struct delivery {
     enum message type;
     bool command;
     bool final;              /* NOT_YET was answered once and the fact is still missing: decide */
@@ -35,7 +35,7 @@ struct message {
     int64_t expected_version; /* If-Match; 0 when none was sent */
     const void *data;        /* the decoded struct */
 };
-const struct message *batch_message(const struct batch *b);
+const struct delivery *batch_message(const struct batch *b);
 /* Wall clock of the batch, ms; the same for all its messages. */
 int64_t batch_now(const struct batch *b);
 struct arena *batch_arena(struct batch *b);

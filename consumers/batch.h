@@ -1,0 +1,117 @@
+/*
+ * A batch: the messages read together, the rows they concern, and everything their handlers decided, until one flush
+ * commits or voids it all. Private to the runner; handlers see group.h and rows.h.
+ */
+#pragma once
+
+#include "bus/eventlog.h"
+#include "bus/lane.h"
+#include "consumers/group.h"
+
+enum { BATCH_MAX = 256 };
+
+/* One (topic, partition) of this group: both its lanes, one fence row. */
+struct partition {
+    enum topic topic;
+    int part;
+    bool commands;              /* this group handles the topic's commands */
+    bool owned;
+    bool history;               /* the PEL may hold what was not handled: read it from 0 before anything new */
+    int64_t epoch, flush;       /* of the fence row, as of our last look or flush */
+    int64_t seq, ms;            /* committed offset of the event lane */
+    int64_t skipped, skipped_ms; /* events up to here concern nobody in this group; committed with the next flush */
+    char lane[STREAM_NAME], stream[STREAM_NAME];
+};
+
+enum item_fate {
+    ITEM_HANDLE, /* goes to its handler */
+    ITEM_SKIP,   /* an event without a slot: only the offset moves */
+    ITEM_REPEAT, /* a command that has a row already, or stood twice in the batch */
+    ITEM_SAME,   /* another command of the same client and idempotency key won: same_as */
+    ITEM_PARK,   /* its key is parked, or it is the offender */
+    ITEM_LATE,   /* waited too long for a fact: refused with 503 */
+    ITEM_CUT,    /* behind a NOT_YET: left for the next batch */
+};
+
+struct item {
+    struct entry *entry;
+    struct partition *at;
+    struct delivery message;
+    enum item_fate fate;
+    enum answer answer;
+    bool waited;             /* answered NOT_YET once */
+    bool poison;             /* the offender itself, not a follower of its key */
+    struct uuid same_as;
+    struct str replyto;      /* of a row that stands already, for the hint */
+    const char *park_reason; /* stable word */
+    struct str park_detail;
+    /* outcome of a command */
+    bool succeeded;
+    int http;
+    struct str result;
+};
+
+struct completion {
+    struct uuid command;
+    bool succeeded;
+    int http;
+    struct str result;
+};
+
+struct timer_change {
+    const char *name;
+    struct str key;
+    bool cancel;
+    int64_t due_ms;
+    enum message type;
+    struct str data;
+    const struct delivery *cause;
+};
+
+struct job_request {
+    struct uuid id;
+    const char *kind;
+    struct str key, payload;
+    const struct delivery *cause;
+};
+
+/* A growing array in the batch's arena. */
+#define list_of(type)                                                                                        \
+    struct {                                                                                                 \
+        type *p;                                                                                             \
+        size_t n, cap;                                                                                       \
+    }
+#define list_add(arena, list)                                                                                \
+    ({                                                                                                       \
+        if ((list)->n == (list)->cap) {                                                                      \
+            size_t cap_ = (list)->cap ? (list)->cap * 2 : 64;                                                \
+            __typeof__((list)->p) p_ = arena_array((arena), __typeof__(*(list)->p), cap_);                   \
+            if ((list)->n)                                                                                   \
+                memcpy(p_, (list)->p, (list)->n * sizeof(*p_));                                              \
+            (list)->p = p_;                                                                                  \
+            (list)->cap = cap_;                                                                              \
+        }                                                                                                    \
+        &(list)->p[(list)->n++];                                                                             \
+    })
+
+struct rows; /* rows.c */
+
+struct batch {
+    const struct group *group;
+    struct arena *arena;
+    int64_t now;
+    struct item *items;
+    size_t n;
+    struct item *current;
+    enum topic waits_for; /* topic of the last not_yet() */
+    bool caught_up[TOPIC_COUNT]; /* this group has passed the heads of the topic as they were before the load */
+    struct rows *rows;
+    list_of(struct event) events;
+    list_of(struct completion) completions;
+    list_of(struct timer_change) timers;
+    list_of(struct job_request) jobs;
+};
+
+/* Forgets rows and effects, so that the same messages can be decided anew. */
+void batch_restart(struct batch *b);
+struct rows *rows_new(struct arena *arena);
