@@ -3,6 +3,7 @@
  * integers or exact decimals, never floats. The reader is strict: UTF-8 only, no lone surrogates, no \u0000 (which
  * PostgreSQL cannot store), no duplicate judgement (the codec does that), no NaN, no leading zeros, no trailing
  * garbage, depth bounded by JSON_DEPTH. Whatever is not so is MALFORMED.
+ * Some names are jansson's too, so no file includes both headers; no function is, so one program may link both.
  */
 #pragma once
 
@@ -26,7 +27,7 @@ void json_key(struct json *j, const char *key);
 void json_str(struct json *j, struct str s); /* null when absent; invalid UTF-8 is replaced by U+FFFD */
 void json_int(struct json *j, int64_t v);
 void json_bool(struct json *j, bool v);
-void json_null(struct json *j);
+void json_nil(struct json *j);
 void json_raw(struct json *j, struct str text); /* text is one JSON value already; null when absent */
 /* Exact decimal of minor units: 59999 with 2 decimals prints 599.99, 12990 with 0 prints 12990. */
 void json_decimal(struct json *j, int64_t minor, int decimals);

@@ -90,7 +90,7 @@ void json_key(struct json *j, const char *key)
 void json_str(struct json *j, struct str s)
 {
     if (!s.p) {
-        json_null(j);
+        json_nil(j);
         return;
     }
     lead(j);
@@ -108,7 +108,7 @@ void json_bool(struct json *j, bool v)
     json_raw(j, v ? STR("true") : STR("false"));
 }
 
-void json_null(struct json *j)
+void json_nil(struct json *j)
 {
     json_raw(j, STR("null"));
 }

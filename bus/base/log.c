@@ -54,14 +54,11 @@ void log_init(const char *program, struct str level)
             log_threshold = i;
 }
 
-/* "bus/base/log" of ".../bus/base/log.c": the build's folder is the same prefix in every file. */
+/* "bus/base/log" of "bus/base/log.c" (the build cuts the paths before the root of the tree). */
 static struct str module_of(const char *file)
 {
-    size_t root = sizeof(__FILE__) - sizeof("bus/base/log.c");
     struct str module = str_of(file);
 
-    if (module.n > root && memcmp(file, __FILE__, root) == 0)
-        module = str_slice(module, root, module.n);
     if (module.n > 2 && memcmp(module.p + module.n - 2, ".c", 2) == 0)
         module.n -= 2;
     return module;
