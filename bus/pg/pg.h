@@ -1,10 +1,10 @@
 /*
- * One connection to PostgreSQL in libpq's pipeline mode with a non-blocking pump (a blocking pipeline deadlocks when
- * both buffers fill). Statements are constants with a name; each is prepared once per connection, on first use, inside
- * the same pipeline. Everything between two Syncs is one implicit transaction: it commits at the Sync or is void as a
- * whole, so no BEGIN, COMMIT or ROLLBACK is ever sent. Parameters and results are binary.
- * Two ways to drive it, as with redis.h: a poller, or sequentially pg_wait()/pg_call().
- * libpq is included nowhere else. Not thread-safe: one owner.
+ * One connection to PostgreSQL in libpq's pipeline mode with a non-blocking pump (a blocking pipeline
+ * deadlocks when both buffers fill). Statements are constants with a name; each is prepared once per
+ * connection, on first use, inside the same pipeline. Everything between two Syncs is one implicit
+ * transaction: it commits at the Sync or is void as a whole, so no BEGIN, COMMIT or ROLLBACK is ever sent.
+ * Parameters and results are binary. Two ways to drive it, as with redis.h: a poller, or sequentially
+ * pg_wait()/pg_call(). libpq is included nowhere else. Not thread-safe: one owner.
  */
 #pragma once
 
@@ -57,26 +57,30 @@ bool pg_is_null(const struct pg_result *r, int row, int column);
 int64_t pg_get_int(const struct pg_result *r, int row, int column); /* int2, int4, int8, bool; NULL is 0 */
 bool pg_get_bool(const struct pg_result *r, int row, int column);
 struct uuid pg_get_uuid(const struct pg_result *r, int row, int column); /* NULL is nil */
-struct str pg_get_str(const struct pg_result *r, int row, int column);   /* text, bytea; borrowed; NULL is STR_NONE */
+struct str pg_get_str(const struct pg_result *r, int row,
+                      int column); /* text, bytea; borrowed; NULL is STR_NONE */
 struct pg_result *pg_result_free(struct pg_result *r);
 void pg_result_freep(struct pg_result **r);
 
-/* Gets each statement's outcome in order. e is OK with a result (freed after fn returns), or a failure with NULL:
- * FENCED (SQLSTATE DSF01), UNIQUE (23505), PG_RETRY (40 53 55P03 57 58, and a plan outdated by a change of its tables),
- * PG_DOWN (08, 57P, whatever is FATAL, sockets), SQL (the rest; text says SQLSTATE and statement name, never values). After a failure all later ones up to the Sync get the same code. */
+/* Gets each statement's outcome in order. e is OK with a result (freed after fn returns), or a failure with
+ * NULL: FENCED (SQLSTATE DSF01), UNIQUE (23505), PG_RETRY (40 53 55P03 57 58, and a plan outdated by a change
+ * of its tables), PG_DOWN (08, 57P, whatever is FATAL, sockets), SQL (the rest; text says SQLSTATE and
+ * statement name, never values). After a failure all later ones up to the Sync get the same code. */
 typedef void pg_fn(void *data, err e, struct pg_result *result);
 
-/* Connects (bounded by 3 s). role: SET ROLE after connecting, NULL for none. setup: further statements separated by
- * ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is refused, CONFIG: not a URL, SQL: role
- * or setup refused. On failure *ret is NULL. */
+/* Connects (bounded by 3 s). role: SET ROLE after connecting, NULL for none. setup: further statements
+ * separated by
+ * ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is refused, CONFIG: not a URL,
+ * SQL: role or setup refused. On failure *ret is NULL. */
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret) _must_use_;
 struct pg *pg_close(struct pg *pg); /* takes NULL, returns NULL; waiting functions get PG_DOWN */
 bool pg_is_up(const struct pg *pg);
 err pg_reopen(struct pg *pg) _must_use_; /* the same url, role and setup */
 
-/* Queues one statement of at most 64 parameters, which are copied. fn may be NULL. On a connection that is down fn gets
- * PG_DOWN at once. */
-void pg_queue(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params, pg_fn *fn, void *data);
+/* Queues one statement of at most 64 parameters, which are copied. fn may be NULL. On a connection that is
+ * down fn gets PG_DOWN at once. */
+void pg_queue(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params, pg_fn *fn,
+              void *data);
 /* Ends the transaction. fn (may be NULL) gets OK with NULL when it has committed, else the first failure. */
 void pg_sync(struct pg *pg, pg_fn *fn, void *data);
 
@@ -85,18 +89,19 @@ short pg_wants(const struct pg *pg);
 void pg_pump(struct pg *pg, short ready);
 size_t pg_waiting(const struct pg *pg); /* statements and Syncs without outcome */
 
-/* Sequential: sends what is queued and runs until nothing waits. Returns the first failure since the last pg_wait.
- * A timeout closes the connection: PG_DOWN. Statements without a Sync get their outcome too; their transaction stays
- * open. Not from inside a pg_fn. */
+/* Sequential: sends what is queued and runs until nothing waits. Returns the first failure since the last
+ * pg_wait. A timeout closes the connection: PG_DOWN. Statements without a Sync get their outcome too; their
+ * transaction stays open. Not from inside a pg_fn. */
 err pg_wait(struct pg *pg, int64_t timeout_ms) _must_use_;
-/* Writes what is queued as far as the socket takes it, without waiting; may call functions, as pg_pump does. */
+/* Writes what is queued as far as the socket takes it, without waiting; may call functions, as pg_pump does.
+ */
 void pg_flush(struct pg *pg);
 /* A pg_fn that keeps the result: data is struct pg_result **, owned by the caller afterwards. */
 void pg_keep(void *data, err e, struct pg_result *result);
-/* Sequential: one statement and Sync, within 30 s. ret may be NULL; the caller frees *ret, NULL on failure. What was
- * queued before is of the same transaction. */
+/* Sequential: one statement and Sync, within 30 s. ret may be NULL; the caller frees *ret, NULL on failure.
+ * What was queued before is of the same transaction. */
 err pg_call(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params,
             struct pg_result **ret) _must_use_;
-/* Simple-protocol script of several statements, for migrations; not in pipeline mode, runs in one transaction, within
- * 10 min. Nothing may wait or be open. */
+/* Simple-protocol script of several statements, for migrations; not in pipeline mode, runs in one
+ * transaction, within 10 min. Nothing may wait or be open. */
 err pg_script(struct pg *pg, const char *sql) _must_use_;
