@@ -49,9 +49,10 @@ void clock_set(int64_t (*fn)(void))
  * day is the last day of a year and month lengths follow 153 days per five months. */
 static int64_t days_of(int year, int month, int day)
 {
-    int64_t y = year - (month <= 2), m = (month + 9) % 12;
+    int64_t y = year - (month <= 2) + 400,
+            m = (month + 9) % 12; /* 400 years more: year 0 may begin in year -1 */
 
-    return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
+    return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468 - 146097;
 }
 
 /* The inverse, for years 0 to 9999. */

@@ -81,7 +81,7 @@ static void read_orders(void)
 
         if (n_orders == ORDERS_MAX || !parse_order(text, &orders[n_orders++])) {
             fprintf(stderr, "FAULT: '%.*s' is not point:nth:kill|stop|err\n", STR_ARG(text));
-            exit(2);
+            _exit(2);
         }
     }
 }

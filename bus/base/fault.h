@@ -25,5 +25,22 @@ bool fault_hit(enum fault point);
 #define FAULT(id) false
 #endif
 
+/*
+ * Mutants. DAYDREAM_MUTANT=name in a build with crash points switches one safeguard off, so that the suite can show
+ * that it goes red: a fault test that has never failed proves nothing.
+ */
+enum mutant {
+#define MUTANT(id, name, text) MUTANT_##id,
+#include "bus/base/mutants.def"
+#undef MUTANT
+    MUTANT_COUNT
+};
+
+#ifdef DAYDREAM_FAULTS
+bool mutant(enum mutant m);
+#else
+#define mutant(m) false
+#endif
+
 /* "name  sentence" lines, the list for the fault suite; also in release builds. */
 void fault_print(FILE *to);
