@@ -77,13 +77,14 @@ struct append {
     int n_last;
 };
 
-static struct head *head_of(struct append *append, const struct event *event)
+static struct head *head_of(const struct append *append, const struct event *event)
 {
-    for (int i = 0; i < append->n_last; i++)
-        if (append->last[i].topic == event->topic && append->last[i].part == event->part)
-            return &append->last[i];
-    assert(!"a head was not returned");
-    return NULL;
+    int i = 0;
+    while (i < append->n_last &&
+           (append->last[i].topic != event->topic || append->last[i].part != event->part))
+        i++;
+    assert(i < append->n_last); /* the statement returns a head for each partition it was given */
+    return &append->last[i];
 }
 
 static void on_appended(void *data, err e, struct pg_result *result)

@@ -1,0 +1,90 @@
+/*
+ * What the files of the relay share: relay.c (the append), relay_sweep.c (compare, heal, catch up),
+ * relay_mirror.c (groups, trimming). Nobody else includes this.
+ */
+#pragma once
+
+#include "bus/lane.h"
+#include "bus/relay.h"
+
+/* A group that is further behind than this is not attached: it reads the log until it has caught up, and the
+ * memory of Redis is no longer hostage to it. */
+enum { ATTACHED_LAG = 200000 };
+enum { RELAY_BATCH = 256, RELAY_TIMEOUT_MS = 10000 };
+
+enum stream_state {
+    STREAM_UNKNOWN, /* not looked at since the start or since a failure */
+    STREAM_GOOD,    /* a contiguous part of the log up to `last` */
+    STREAM_MISSING, /* no key, or one that is empty and never had an id */
+    STREAM_BROKEN,  /* a hole, an id that is not in the log, or not a stream */
+    STREAM_AHEAD,   /* its last id is beyond the log: PostgreSQL went back in time, or somebody else writes */
+};
+
+struct stream {
+    enum topic topic;
+    int part;
+    char name[STREAM_NAME];
+    int64_t head;          /* last seq of the log */
+    int64_t last_ms, last; /* the stream's last id, as far as this relay knows */
+    enum stream_state state;
+    bool checked;        /* the last id was found in the log */
+    bool known;          /* this relay has seen or made it before */
+    bool stopped;        /* told about STREAM_AHEAD */
+    int64_t length;      /* as probed; -1: not a stream */
+    int64_t first, tail; /* seq of the first and last entry as probed, 0 without entries */
+    int64_t trimmed;     /* up to here nothing is left to trim */
+};
+
+/* A row of consumer_offset. */
+struct offset {
+    struct stream *stream;
+    struct str grp;
+    int64_t ms, seq;
+};
+
+struct offsets {
+    struct arena *arena;
+    struct offset *list; /* ordered by topic, partition, group */
+    size_t n;
+};
+
+struct relay {
+    struct redis *redis;
+    struct pg *pg;
+    struct arena *arena;    /* scratch of one round */
+    struct stream *streams; /* every topic × partition */
+    size_t n;
+    int64_t verified_ms; /* monotonic; 0: never, or something failed since */
+    int64_t levelled_ms;
+    struct offsets mirrored; /* what the mirrors were last set to */
+    int64_t appended;        /* by the pass in hand */
+    bool again;              /* a stream vanished under the pass: look at Redis once more */
+    err failure;             /* first failure of a callback */
+};
+
+/* Callbacks note failures here: reply == NULL or an error. True when the reply can be used. */
+bool relay_reply_ok(struct relay *relay, const struct redis_reply *reply);
+/* redis_wait, then whatever the callbacks noted. Forgets what is known of Redis when it fails. */
+err relay_wait(struct relay *relay);
+err relay_read_failed(struct relay *relay, err e); /* the same forgetting for failures of PostgreSQL */
+
+/* Queues the compare-and-append of n events of one stream, ascending without gaps. */
+void relay_append_send(struct relay *relay, const char *name, const struct event *events, size_t n,
+                       redis_fn *fn, void *data, struct arena *arena);
+enum append_answer { APPEND_FAILED, APPEND_DONE, APPEND_CONFLICT, APPEND_MISSING };
+/* CONFLICT gives the stream's actual last id. */
+enum append_answer relay_append_answer(struct relay *relay, const struct redis_reply *reply, int64_t *ret_ms,
+                                       int64_t *ret_seq);
+
+/* Rows of consumer_offset, in order. */
+err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret) _must_use_;
+/* The ms of each event (streams[i], seqs[i]) in the log; -1 where there is none, 0 for seq 0. */
+err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
+                 int64_t *ret_ms) _must_use_;
+/* The lowest offset of the groups attached to a stream; head when there is none. */
+int64_t relay_floor(const struct offsets *offsets, const struct stream *stream);
+/* Makes a stream anew, empty, its last id the floor, with its groups. */
+err relay_remake(struct relay *relay, struct stream **streams, size_t n) _must_use_;
+/* Levels groups that moved since they were last levelled; all when the set of groups changed. */
+err relay_level(struct relay *relay) _must_use_;
+struct stream *relay_stream(const struct relay *relay, enum topic topic, int64_t part); /* NULL: unknown */

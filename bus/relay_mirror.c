@@ -1,0 +1,324 @@
+/*
+ * Groups on event streams are mirrors: the truth is consumer_offset, and XINFO GROUPS is kept level with it
+ * for whoever looks (XGROUP SETID … ENTRIESREAD, so that lag is right too). Also here: where a stream begins
+ * anew, and where it may be trimmed, both at the lowest offset of the groups attached to it.
+ */
+#include "bus/relay_internal.h"
+
+#include <inttypes.h>
+
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "bus/base/metrics.h"
+
+enum { OFFSETS_CEILING = 16 << 20, TRIM_STEP = 10000 };
+
+/* ---- offsets ---- */
+
+static const struct pg_stmt select_offsets = {
+    "relay_offsets", "SELECT grp, topic, part, ms, seq FROM consumer_offset ORDER BY topic, part, grp"};
+
+static const struct pg_stmt select_log_ms = {
+    "relay_log_ms",
+    "SELECT coalesce(l.ms, -1) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY x(topic, "
+    "part, seq, n)"
+    " LEFT JOIN event_log l ON l.topic = x.topic AND l.part = x.part::int AND l.seq = x.seq ORDER BY x.n"};
+
+err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    TRY(pg_call(relay->pg, &select_offsets, 0, NULL, &result));
+    int rows = pg_rows(result);
+    *ret = (struct offsets){.arena = arena, .list = arena_array(arena, struct offset, rows + 1)};
+    for (int i = 0; i < rows; i++) {
+        struct stream *stream =
+            relay_stream(relay, topic_find(pg_get_str(result, i, 1)), pg_get_int(result, i, 2));
+        if (stream)
+            ret->list[ret->n++] = (struct offset){stream, arena_str(arena, pg_get_str(result, i, 0)),
+                                                  pg_get_int(result, i, 3), pg_get_int(result, i, 4)};
+    }
+    return OK;
+}
+
+err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
+                 int64_t *ret_ms)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    struct pg_array topic = pg_array(relay->arena, PG_TEXT, (int)n),
+                    part = pg_array(relay->arena, PG_INT8, (int)n),
+                    seq = pg_array(relay->arena, PG_INT8, (int)n);
+    for (size_t i = 0; i < n; i++) {
+        pg_array_text(&topic, str_of(topic_name(streams[i]->topic)));
+        pg_array_int(&part, streams[i]->part);
+        pg_array_int(&seq, seqs[i]);
+    }
+    const struct pg_param params[] = {pg_array_param(&topic), pg_array_param(&part), pg_array_param(&seq)};
+    TRY(pg_call(relay->pg, &select_log_ms, 3, params, &result));
+    for (size_t i = 0; i < n; i++)
+        ret_ms[i] = seqs[i] == 0 ? 0 : pg_get_int(result, (int)i, 0);
+    return OK;
+}
+
+int64_t relay_floor(const struct offsets *offsets, const struct stream *stream)
+{
+    int64_t floor = stream->head;
+    for (size_t i = 0; i < offsets->n && !mutant(MUTANT_TRIM_FLOOR); i++) {
+        const struct offset *offset = &offsets->list[i];
+        if (offset->stream == stream && offset->seq < floor && stream->head - offset->seq <= ATTACHED_LAG)
+            floor = offset->seq;
+    }
+    return floor;
+}
+
+/* ---- making a stream anew ---- */
+
+/* KEYS stream. ARGV base id, base seq, then group, id, entries read… Nothing happens to a stream that has had
+ * an id already (somebody else made it): its last id is returned. */
+static struct redis_script remake_script = {
+    .source = "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"
+              "if info.err then\n"
+              "  if not string.find(info.err, 'no such key', 1, true) then return info end\n"
+              "  redis.call('XGROUP', 'CREATE', KEYS[1], 'relay', '0', 'MKSTREAM')\n"
+              "  redis.call('XGROUP', 'DESTROY', KEYS[1], 'relay')\n"
+              "else\n"
+              "  for i = 1, #info, 2 do\n"
+              "    if info[i] == 'last-generated-id' and info[i + 1] ~= '0-0' then return info[i + 1] end\n"
+              "  end\n"
+              "end\n"
+              "if ARGV[2] ~= '0' then\n"
+              "  redis.call('XSETID', KEYS[1], ARGV[1], 'ENTRIESADDED', ARGV[2], 'MAXDELETEDID', ARGV[1])\n"
+              "end\n"
+              "for i = 3, #ARGV, 3 do\n"
+              "  redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[i], ARGV[i + 1], 'ENTRIESREAD', ARGV[i + 2])\n"
+              "end\n"
+              "return ARGV[1]\n",
+};
+
+struct remake {
+    struct relay *relay;
+    struct stream *stream;
+    int64_t ms, seq;
+};
+
+static void on_remade(void *data, const struct redis_reply *reply)
+{
+    struct remake *remake = data;
+    struct stream *stream = remake->stream;
+    if (!relay_reply_ok(remake->relay, reply))
+        return;
+    if (failed(entry_id_parse(reply->text, &stream->last_ms, &stream->last))) {
+        remake->relay->again = true;
+        return;
+    }
+    bool mine = stream->last == remake->seq && stream->last_ms == remake->ms;
+    stream->state = mine ? STREAM_GOOD : STREAM_UNKNOWN;
+    stream->checked = mine;
+    if (!mine)
+        remake->relay->again = true; /* another relay was first: look again before trusting it */
+    if (mine && (remake->seq > 0 || stream->known)) {
+        counter_add(COUNTER_RELAY_REBUILT, 1);
+        log_warn("a stream was missing and is made anew from the log", kv("stream", stream->name),
+                 kv("after", remake->seq), kv("head", stream->head));
+    }
+    stream->known = true;
+}
+
+/* Three words for each group of the stream; room for all offsets is the caller's. */
+static size_t group_words(struct relay *relay, const struct offsets *offsets, const struct stream *stream,
+                          struct str *ret)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < offsets->n; i++) {
+        const struct offset *offset = &offsets->list[i];
+        if (offset->stream != stream)
+            continue;
+        ret[n++] = offset->grp;
+        ret[n++] = arena_printf(relay->arena, "%" PRId64 "-%" PRId64, offset->ms, offset->seq);
+        ret[n++] = arena_printf(relay->arena, "%" PRId64, offset->seq);
+    }
+    return n;
+}
+
+err relay_remake(struct relay *relay, struct stream **streams, size_t n)
+{
+    struct offsets offsets;
+    int64_t *floors = arena_array(relay->arena, int64_t, n), *ms = arena_array(relay->arena, int64_t, n);
+    TRY(relay_read_failed(relay, relay_offsets(relay, relay->arena, &offsets)));
+    for (size_t i = 0; i < n; i++)
+        floors[i] = relay_floor(&offsets, streams[i]);
+    TRY(relay_read_failed(relay, relay_log_ms(relay, streams, floors, n, ms)));
+    for (size_t i = 0; i < n; i++) {
+        struct remake *remake = arena_new_of(relay->arena, struct remake);
+        *remake = (struct remake){relay, streams[i], ms[i], floors[i]};
+        struct str *words = arena_array(relay->arena, struct str, 4 + 3 * offsets.n);
+        words[0] = STR("1");
+        words[1] = str_of(streams[i]->name);
+        words[2] = arena_printf(relay->arena, "%" PRId64 "-%" PRId64, ms[i], floors[i]);
+        words[3] = arena_printf(relay->arena, "%" PRId64, floors[i]);
+        size_t groups = group_words(relay, &offsets, streams[i], words + 4);
+        redis_script_send(relay->redis, &remake_script, on_remade, remake, 4 + groups, words);
+    }
+    return relay_wait(relay);
+}
+
+/* ---- levelling ---- */
+
+/* KEYS stream. ARGV "1" when the log has no event of it yet: then an empty stream may be made; then triples
+ * as above. */
+static struct redis_script level_script = {
+    .source =
+        "for i = 2, #ARGV, 3 do\n"
+        "  local set = redis.pcall('XGROUP', 'SETID', KEYS[1], ARGV[i], ARGV[i + 1], 'ENTRIESREAD', ARGV[i + "
+        "2])\n"
+        "  if set.err then\n"
+        "    if ARGV[1] == '1' then\n"
+        "      redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[i], ARGV[i + 1], 'MKSTREAM', 'ENTRIESREAD',\n"
+        "        ARGV[i + 2])\n"
+        "    elseif redis.call('EXISTS', KEYS[1]) == 1 then\n"
+        "      redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[i], ARGV[i + 1], 'ENTRIESREAD', ARGV[i + 2])\n"
+        "    end\n"
+        "  end\n"
+        "end\n"
+        "return 1\n",
+};
+
+static void on_levelled(void *data, const struct redis_reply *reply)
+{
+    relay_reply_ok(data, reply);
+}
+
+/* The groups of one stream that moved; *from and the result are indices into now->list. */
+static size_t level_stream(struct relay *relay, const struct offsets *now, size_t from, bool all)
+{
+    struct stream *stream = now->list[from].stream;
+    size_t to = from;
+    struct offsets moved = {.list = arena_array(relay->arena, struct offset, now->n + 1)};
+    for (; to < now->n && now->list[to].stream == stream; to++)
+        if (all || relay->mirrored.list[to].seq != now->list[to].seq)
+            moved.list[moved.n++] = now->list[to];
+    if (moved.n && stream->state != STREAM_AHEAD && stream->state != STREAM_BROKEN) {
+        struct str *words = arena_array(relay->arena, struct str, 3 + 3 * moved.n);
+        words[0] = STR("1");
+        words[1] = str_of(stream->name);
+        words[2] = stream->head == 0 ? STR("1") : STR("0");
+        size_t n = group_words(relay, &moved, stream, words + 3);
+        redis_script_send(relay->redis, &level_script, on_levelled, relay, 3 + n, words);
+    }
+    return to;
+}
+
+/* Rows come in the same order each time, so a changed set of rows shows when they are laid side by side. */
+static bool same_rows(const struct offsets *a, const struct offsets *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = a->list[i].stream == b->list[i].stream && str_eq(a->list[i].grp, b->list[i].grp);
+    return same;
+}
+
+err relay_level(struct relay *relay)
+{
+    struct offsets now;
+    struct arena *arena = arena_new(OFFSETS_CEILING);
+    err e = relay_read_failed(relay, relay_offsets(relay, arena, &now));
+    if (failed(e)) {
+        arena_free(arena);
+        return e;
+    }
+    arena_reset(relay->arena);
+    bool all = !same_rows(&relay->mirrored, &now);
+    for (size_t i = 0; i < now.n;)
+        i = level_stream(relay, &now, i, all);
+    e = relay_wait(relay);
+    if (failed(e))
+        now.n = 0; /* level all next time */
+    arena_free(relay->mirrored.arena);
+    relay->mirrored = now;
+    return e;
+}
+
+/* ---- trimming ---- */
+
+/* KEYS stream. ARGV ms and seq of the lowest id to keep, the seq below which a foreign group does not count
+ * as attached, then the names of our own groups (their offsets are in the floor already). A foreign group
+ * keeps what it has not been given, and what it has not acknowledged. */
+static struct redis_script trim_script = {
+    .source = "local ms, seq, own = tonumber(ARGV[1]), tonumber(ARGV[2]), {}\n"
+              "for i = 4, #ARGV do own[ARGV[i]] = true end\n"
+              "local function lower(id, add)\n"
+              "  local m, s = string.match(id, '^(%d+)%-(%d+)$')\n"
+              "  m, s = tonumber(m), tonumber(s) + add\n"
+              "  if s >= tonumber(ARGV[3]) and (m < ms or (m == ms and s < seq)) then ms, seq = m, s end\n"
+              "end\n"
+              "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+              "for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do\n"
+              "  if not own[group[2]] then\n"
+              "    lower(group[8], 1)\n"
+              "    if group[6] > 0 then lower(redis.call('XPENDING', KEYS[1], group[2])[2], 0) end\n"
+              "  end\n"
+              "end\n"
+              "return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-%.0f', ms, seq), "
+              "'LIMIT', 10000)\n",
+};
+
+struct trim {
+    struct relay *relay;
+    int64_t removed;
+};
+
+static void on_trimmed(void *data, const struct redis_reply *reply)
+{
+    struct trim *trim = data;
+    trim->removed = relay_reply_ok(trim->relay, reply) ? redis_integer(reply, 0) : 0;
+}
+
+/* Everything up to and including seq may go. In steps: one call examines a bounded number of entries. */
+static err trim_stream(struct relay *relay, const struct offsets *offsets, const struct stream *stream,
+                       int64_t ms, int64_t seq)
+{
+    struct str *words = arena_array(relay->arena, struct str, 5 + offsets->n);
+    size_t n = 0;
+    words[n++] = STR("1");
+    words[n++] = str_of(stream->name);
+    words[n++] = arena_printf(relay->arena, "%" PRId64, ms);
+    words[n++] = arena_printf(relay->arena, "%" PRId64, seq + 1);
+    words[n++] = arena_printf(relay->arena, "%" PRId64, stream->head - ATTACHED_LAG);
+    for (size_t i = 0; i < offsets->n; i++)
+        if (offsets->list[i].stream == stream)
+            words[n++] = offsets->list[i].grp;
+    struct trim trim = {relay, 0};
+    do {
+        redis_script_send(relay->redis, &trim_script, on_trimmed, &trim, n, words);
+        TRY(relay_wait(relay));
+    } while (trim.removed > 0);
+    return OK;
+}
+
+err relay_trim(struct relay *relay, int64_t keep)
+{
+    struct offsets offsets;
+    arena_reset(relay->arena);
+    int64_t *floors = arena_array(relay->arena, int64_t, relay->n),
+            *ms = arena_array(relay->arena, int64_t, relay->n);
+    struct stream **list = arena_array(relay->arena, struct stream *, relay->n);
+    size_t n = 0;
+    TRY(relay_read_failed(relay, relay_offsets(relay, relay->arena, &offsets)));
+    for (size_t i = 0; i < relay->n; i++) {
+        struct stream *stream = &relay->streams[i];
+        int64_t floor = relay_floor(&offsets, stream) - keep;
+        if (stream->state != STREAM_GOOD || floor <= stream->trimmed)
+            continue;
+        list[n] = stream;
+        floors[n++] = floor;
+    }
+    if (n == 0)
+        return OK;
+    TRY(relay_read_failed(relay, relay_log_ms(relay, list, floors, n, ms)));
+    if (FAULT(TRIM_AFTER_FLOOR))
+        return FAIL(REDIS_DOWN, "fault");
+    for (size_t i = 0; i < n; i++) {
+        TRY(trim_stream(relay, &offsets, list[i], ms[i], floors[i]));
+        list[i]->trimmed = floors[i];
+    }
+    return OK;
+}

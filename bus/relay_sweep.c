@@ -1,0 +1,385 @@
+/*
+ * The sweep. Each pass compares the heads of the log (one statement) with what is known of the streams, and
+ * appends the difference. Once a second, and at once after any failure, it looks at Redis itself ("probe"),
+ * judges each stream, and heals what is not a contiguous part of the log:
+ *
+ *   missing   FLUSHALL, DEL, failover to an empty node   made anew at the lowest attached offset, filled from
+ * the log broken    a hole, a foreign id, another type         renamed to "<name>:broken" for an hour, then
+ * as missing ahead     its last id is beyond the log              left alone, told loudly: a person has to
+ * decide
+ *
+ * The probe comes before the heads: what was in a stream then was committed before, so a stream is never
+ * ahead by a race.
+ */
+#include "bus/relay_internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <poll.h>
+
+#include "bus/base/clock.h"
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "bus/base/metrics.h"
+
+enum { VERIFY_MS = 1000, LEVEL_MS = 200, PASS_MS = 1000, ROUND = 8, LOOKS = 3 };
+
+/* ---- probe ---- */
+
+/* ["missing"] | ["broken"] | ["stream", last id, length, first entry's id, last entry's id, group…] */
+static struct redis_script probe_script = {
+    .source = "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"
+              "if info.err then\n"
+              "  if string.find(info.err, 'no such key', 1, true) then return {'missing'} end\n"
+              "  if string.find(info.err, 'WRONGTYPE', 1, true) then return {'broken'} end\n"
+              "  return info\n"
+              "end\n"
+              "local answer = {'stream', '', '', '', ''}\n"
+              "for i = 1, #info, 2 do\n"
+              "  local name, value = info[i], info[i + 1]\n"
+              "  if name == 'last-generated-id' then answer[2] = value\n"
+              "  elseif name == 'length' then answer[3] = tostring(value)\n"
+              "  elseif name == 'first-entry' and value then answer[4] = value[1]\n"
+              "  elseif name == 'last-entry' and value then answer[5] = value[1] end\n"
+              "end\n"
+              "for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do answer[#answer + 1] = "
+              "group[2] end\n"
+              "return answer\n",
+};
+
+struct probe {
+    struct relay *relay;
+    struct stream *stream;
+};
+
+/* Were all the groups found that the mirrors had been set for? */
+static bool has_groups(const struct relay *relay, const struct stream *stream,
+                       const struct redis_reply *names, size_t n)
+{
+    for (size_t i = 0; i < relay->mirrored.n; i++) {
+        const struct offset *offset = &relay->mirrored.list[i];
+        bool found = offset->stream != stream;
+        for (size_t j = 0; !found && j < n; j++)
+            found = str_eq(names[j].text, offset->grp);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+static enum stream_state probe_read(struct stream *stream, const struct redis_reply *reply)
+{
+    int64_t ms;
+    if (reply->kind != REDIS_ARRAY || reply->n == 0)
+        return STREAM_UNKNOWN;
+    stream->first = stream->tail = 0;
+    stream->length = -1;
+    if (reply->n < 5)
+        return str_is(reply->items[0].text, "missing") ? STREAM_MISSING : STREAM_BROKEN;
+    stream->known = true;
+    stream->length = redis_integer(&reply->items[2], -1);
+    if (failed(entry_id_parse(reply->items[1].text, &stream->last_ms, &stream->last)))
+        return STREAM_BROKEN;
+    if (stream->last == 0 && stream->last_ms == 0)
+        return STREAM_MISSING;
+    if (stream->length == 0)
+        return STREAM_GOOD;
+    if (failed(entry_id_parse(reply->items[3].text, &ms, &stream->first)) ||
+        failed(entry_id_parse(reply->items[4].text, &ms, &stream->tail)))
+        return STREAM_BROKEN;
+    bool contiguous = stream->tail == stream->last && stream->length == stream->last - stream->first + 1;
+    return contiguous ? STREAM_GOOD : STREAM_BROKEN;
+}
+
+static void on_probe(void *data, const struct redis_reply *reply)
+{
+    struct probe *probe = data;
+    struct stream *stream = probe->stream;
+    if (!relay_reply_ok(probe->relay, reply))
+        return;
+    int64_t last_ms = stream->last_ms, last = stream->last;
+    stream->state = probe_read(stream, reply);
+    if (stream->state == STREAM_MISSING)
+        stream->last_ms = stream->last = stream->length = 0;
+    if (stream->last_ms != last_ms || stream->last != last)
+        stream->checked = false;
+    if (reply->n >= 5 && !has_groups(probe->relay, stream, reply->items + 5, reply->n - 5))
+        probe->relay->mirrored.n = 0; /* somebody destroyed a group: level them all */
+}
+
+static err probe_streams(struct relay *relay)
+{
+    arena_reset(relay->arena);
+    for (size_t i = 0; i < relay->n; i++) {
+        struct probe *probe = arena_new_of(relay->arena, struct probe);
+        *probe = (struct probe){relay, &relay->streams[i]};
+        const struct str words[] = {STR("1"), str_of(relay->streams[i].name)};
+        redis_script_send(relay->redis, &probe_script, on_probe, probe, 2, words);
+    }
+    return relay_wait(relay);
+}
+
+static err read_heads(struct relay *relay)
+{
+    struct head *heads;
+    size_t n;
+    arena_reset(relay->arena);
+    TRY(relay_read_failed(relay, eventlog_heads(relay->pg, relay->arena, &heads, &n)));
+    for (size_t i = 0; i < n; i++) {
+        struct stream *stream = relay_stream(relay, heads[i].topic, heads[i].part);
+        if (stream)
+            stream->head = heads[i].seq;
+    }
+    return OK;
+}
+
+/* ---- judge ---- */
+
+/* The last id of each good stream must be in the log, with the same milliseconds. */
+static err check_last_ids(struct relay *relay)
+{
+    struct stream **list = arena_array(relay->arena, struct stream *, relay->n + 1);
+    int64_t *seqs = arena_array(relay->arena, int64_t, relay->n + 1), *ms;
+    size_t n = 0;
+    for (size_t i = 0; i < relay->n; i++)
+        if (relay->streams[i].state == STREAM_GOOD && !relay->streams[i].checked) {
+            list[n] = &relay->streams[i];
+            seqs[n++] = relay->streams[i].last;
+        }
+    if (n == 0)
+        return OK;
+    ms = arena_array(relay->arena, int64_t, n);
+    TRY(relay_read_failed(relay, relay_log_ms(relay, list, seqs, n, ms)));
+    for (size_t i = 0; i < n; i++) {
+        list[i]->checked = ms[i] == list[i]->last_ms;
+        if (!list[i]->checked)
+            list[i]->state = STREAM_BROKEN;
+    }
+    return OK;
+}
+
+static err judge(struct relay *relay)
+{
+    for (size_t i = 0; i < relay->n; i++) {
+        struct stream *stream = &relay->streams[i];
+        if (stream->state == STREAM_GOOD && stream->last > stream->head)
+            stream->state = STREAM_AHEAD;
+        if (stream->state == STREAM_AHEAD && !stream->stopped)
+            log_error("a stream is ahead of the log; its partition is not relayed",
+                      kv("stream", stream->name), kv("last", stream->last), kv("head", stream->head));
+        stream->stopped = stream->state == STREAM_AHEAD;
+    }
+    return check_last_ids(relay);
+}
+
+/* ---- heal ---- */
+
+/* KEYS stream, place aside. ARGV last id and length as probed ("" for another type): what another relay has
+ * made anew meanwhile stays. */
+static struct redis_script set_aside_script = {
+    .source = "local info, last, length = redis.pcall('XINFO', 'STREAM', KEYS[1]), '', ''\n"
+              "if info.err then\n"
+              "  if not string.find(info.err, 'WRONGTYPE', 1, true) then return 0 end\n"
+              "else\n"
+              "  for i = 1, #info, 2 do\n"
+              "    if info[i] == 'last-generated-id' then last = info[i + 1]\n"
+              "    elseif info[i] == 'length' then length = tostring(info[i + 1]) end\n"
+              "  end\n"
+              "end\n"
+              "if last ~= ARGV[1] or length ~= ARGV[2] then return 0 end\n"
+              "redis.call('RENAME', KEYS[1], KEYS[2])\n"
+              "redis.call('PEXPIRE', KEYS[2], 3600000)\n"
+              "return 1\n",
+};
+
+static void on_set_aside(void *data, const struct redis_reply *reply)
+{
+    struct probe *probe = data;
+    if (!relay_reply_ok(probe->relay, reply))
+        return;
+    if (redis_integer(reply, 0) == 1)
+        probe->stream->state = STREAM_MISSING;
+    else
+        probe->relay->again = true;
+    probe->stream->last_ms = probe->stream->last = 0;
+}
+
+static err set_broken_aside(struct relay *relay)
+{
+    for (size_t i = 0; i < relay->n; i++) {
+        struct stream *stream = &relay->streams[i];
+        if (stream->state != STREAM_BROKEN)
+            continue;
+        log_error("a stream is not a part of the log; it is made anew", kv("stream", stream->name),
+                  kv("last", stream->last), kv("length", stream->length), kv("head", stream->head));
+        struct probe *probe = arena_new_of(relay->arena, struct probe);
+        *probe = (struct probe){relay, stream};
+        bool other_type = stream->length < 0;
+        const struct str words[] = {
+            STR("2"), str_of(stream->name), arena_printf(relay->arena, "%s:broken", stream->name),
+            other_type ? STR("")
+                       : arena_printf(relay->arena, "%" PRId64 "-%" PRId64, stream->last_ms, stream->last),
+            other_type ? STR("") : arena_printf(relay->arena, "%" PRId64, stream->length)};
+        redis_script_send(relay->redis, &set_aside_script, on_set_aside, probe, 5, words);
+    }
+    return relay_wait(relay);
+}
+
+static err heal(struct relay *relay)
+{
+    TRY(set_broken_aside(relay));
+    struct stream **missing = arena_array(relay->arena, struct stream *, relay->n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < relay->n; i++)
+        if (relay->streams[i].state == STREAM_MISSING && relay->streams[i].head > 0)
+            missing[n++] = &relay->streams[i];
+    if (n == 0)
+        return OK;
+    relay->mirrored.n = 0;
+    TRY(relay_remake(relay, missing, n));
+    if (FAULT(RELAY_REBUILD))
+        return relay_read_failed(relay, FAIL(REDIS_DOWN, "fault"));
+    return OK;
+}
+
+/* ---- catch up ---- */
+
+struct page {
+    struct relay *relay;
+    struct stream *stream;
+    struct pg_result *result;
+    struct event *events;
+    size_t n;
+};
+
+static void on_page(void *data, const struct redis_reply *reply)
+{
+    struct page *page = data;
+    struct stream *stream = page->stream;
+    switch (relay_append_answer(page->relay, reply, &stream->last_ms, &stream->last)) {
+    case APPEND_DONE:
+        stream->last = page->events[page->n - 1].seq;
+        stream->last_ms = page->events[page->n - 1].ms;
+        page->relay->appended += (int64_t)page->n;
+        counter_add(COUNTER_RELAY_APPENDED, (int64_t)page->n);
+        break;
+    case APPEND_MISSING:
+        stream->state = STREAM_MISSING;
+        page->relay->again = true;
+        break;
+    case APPEND_CONFLICT: /* another relay was first, or a tail was lost: `last` is now the truth */
+    case APPEND_FAILED:
+        break;
+    }
+}
+
+static bool is_behind(const struct stream *stream)
+{
+    return stream->state == STREAM_GOOD && stream->last < stream->head;
+}
+
+static err pages_read(struct relay *relay, struct page *pages, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        eventlog_queue_read(relay->pg, pages[i].stream->topic, pages[i].stream->part, pages[i].stream->last,
+                            RELAY_BATCH, pg_keep, &pages[i].result);
+    pg_sync(relay->pg, NULL, NULL);
+    err e = pg_wait(relay->pg, RELAY_TIMEOUT_MS);
+    for (size_t i = 0; i < n; i++) {
+        if (!failed(e))
+            pages[i].events = eventlog_rows(pages[i].result, pages[i].stream->topic, pages[i].stream->part,
+                                            relay->arena, &pages[i].n);
+        pages[i].result = pg_result_free(pages[i].result);
+    }
+    return relay_read_failed(relay, e);
+}
+
+/* The log is gapless by construction; one with a gap must not be relayed. */
+static bool page_is_next(struct page *page)
+{
+    if (page->n && page->events[0].seq == page->stream->last + 1)
+        return true;
+    log_error("the log has a gap; its partition is not relayed", kv("stream", page->stream->name),
+              kv("after", page->stream->last), kv("head", page->stream->head));
+    page->stream->state = STREAM_UNKNOWN;
+    return false;
+}
+
+static err append_round(struct relay *relay, struct page *pages, size_t n)
+{
+    TRY(pages_read(relay, pages, n));
+    if (FAULT(RELAY_AFTER_SELECT))
+        return FAIL(REDIS_DOWN, "fault");
+    for (size_t i = 0; i < n; i++) {
+        if (page_is_next(&pages[i]))
+            relay_append_send(relay, pages[i].stream->name, pages[i].events, pages[i].n, on_page, &pages[i],
+                              relay->arena);
+        redis_pump(relay->redis, POLLOUT);
+        if (i == n / 2 && FAULT(RELAY_MID_APPEND))
+            break;
+    }
+    return relay_wait(relay);
+}
+
+/* Rounds of up to eight partitions until every stream has reached the head that was read, or the time is
+ * over. */
+static err catch_up(struct relay *relay, int64_t until)
+{
+    size_t at = 0;
+    for (;;) {
+        struct page pages[ROUND] = {0};
+        size_t n = 0;
+        for (size_t i = 0; i < relay->n && n < ROUND; i++) {
+            struct stream *stream = &relay->streams[(at + i) % relay->n];
+            if (is_behind(stream))
+                pages[n++] = (struct page){.relay = relay, .stream = stream};
+        }
+        if (n == 0 || clock_mono_ms() >= until)
+            return OK;
+        at = (size_t)(pages[n - 1].stream - relay->streams) + 1; /* every partition has its turn */
+        arena_reset(relay->arena);
+        TRY(append_round(relay, pages, n));
+    }
+}
+
+/* ---- the pass ---- */
+
+static err sweep_once(struct relay *relay, int64_t until)
+{
+    int64_t now = clock_mono_ms();
+    bool verify = relay->verified_ms == 0 || now - relay->verified_ms >= VERIFY_MS;
+    relay->again = false;
+    if (verify)
+        TRY(probe_streams(relay));
+    TRY(read_heads(relay));
+    if (verify) {
+        TRY(judge(relay));
+        TRY(heal(relay));
+        relay->verified_ms = now;
+    }
+    TRY(catch_up(relay, until));
+    if (relay->again)
+        relay->verified_ms = 0;
+    return OK;
+}
+
+err relay_sweep(struct relay *relay, int64_t *ret)
+{
+    int64_t until = clock_mono_ms() + PASS_MS;
+    assert(redis_waiting(relay->redis) == 0 && pg_waiting(relay->pg) == 0);
+    relay->appended = 0;
+    relay->again = true;
+    for (int look = 0; relay->again && look < LOOKS; look++)
+        TRY(sweep_once(relay, until));
+    if (ret)
+        *ret = relay->appended;
+    if (FAULT(RELAY_AFTER_APPEND))
+        return FAIL(REDIS_DOWN, "fault");
+
+    int64_t now = clock_mono_ms();
+    if (relay->mirrored.n == 0 || now - relay->levelled_ms >= LEVEL_MS) {
+        TRY(relay_level(relay));
+        relay->levelled_ms = now;
+    }
+    return OK;
+}
