@@ -1,7 +1,7 @@
 /*
- * The identity map behind rows.h. Each (table, column) that is wanted or searched has an index: a hash of values to the
- * rows that have them. An index only ever gains entries; a row whose value changed gets a second entry and the first
- * is passed over, because look-ups compare the row's present value.
+ * The identity map behind rows.h. Each (table, column) that is wanted or searched has an index: a hash of
+ * values to the rows that have them. An index only ever gains entries; a row whose value changed gets a
+ * second entry and the first is passed over, because look-ups compare the row's present value.
  */
 #include <assert.h>
 
@@ -175,7 +175,8 @@ void rows_queue_load(struct batch *b, struct pg *pg)
             queue_index(b, pg, index);
 }
 
-static void read_column(struct batch *b, const struct pg_result *r, int n, int i, const struct column *c, char *row)
+static void read_column(struct batch *b, const struct pg_result *r, int n, int i, const struct column *c,
+                        char *row)
 {
     char *at = row + c->offset;
     switch (c->type) {
@@ -198,9 +199,14 @@ static void read_column(struct batch *b, const struct pg_result *r, int n, int i
 
 static bool same_key(const struct table *table, const struct row *a, const struct row *b)
 {
-    for (int i = 0; i < table->keys; i++)
-        if (!value_eq(value_of(a, i), value_of(b, i)))
+    for (int i = 0; i < table->keys; i++) {
+        size_t at = table->columns[i].offset;
+        bool same = table->columns[i].type == COLUMN_INT
+                        ? memcmp((const char *)a + at, (const char *)b + at, sizeof(int64_t)) == 0
+                        : value_eq(value_of(a, i), value_of(b, i));
+        if (!same)
             return false;
+    }
     return true;
 }
 
@@ -256,7 +262,8 @@ static bool there(const struct row *row)
     return row->state != ROW_DELETED && row->state != ROW_GONE;
 }
 
-void *rows_next(struct batch *b, const struct table *table, const char *column, struct value value, void *previous)
+void *rows_next(struct batch *b, const struct table *table, const char *column, struct value value,
+                void *previous)
 {
     int c = column_of(table, column);
     uint64_t hash = value_hash(value);
