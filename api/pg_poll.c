@@ -1,0 +1,126 @@
+/*
+ * The pumps of bus/pg as links of a libuv loop.
+ */
+#include "api/pg_poll.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "api/link.h"
+
+/* A query that a person waits for never runs longer than this; the planner may keep one plan per statement,
+ * since the statements are written so that one plan fits all parameters. */
+static const char setup[] = "SET statement_timeout = '4s'; SET jit = off";
+
+struct connection {
+    const char *url, *role;
+    struct pg *pg; /* NULL until the first connection */
+    struct link *link;
+};
+
+struct pg_poll {
+    int n;
+    struct connection *connections[PG_POLL_CONNECTIONS_MAX];
+};
+
+static err connect_pg(void *object)
+{
+    struct connection *c = object;
+    return c->pg ? pg_reopen(c->pg) : pg_open(c->url, c->role, setup, &c->pg);
+}
+
+static int fd_of(const void *object)
+{
+    return pg_fd(((const struct connection *)object)->pg);
+}
+
+static bool is_up(const void *object)
+{
+    return pg_is_up(((const struct connection *)object)->pg);
+}
+
+static short wants(const void *object)
+{
+    return pg_wants(((const struct connection *)object)->pg);
+}
+
+static size_t waiting(const void *object)
+{
+    return pg_waiting(((const struct connection *)object)->pg);
+}
+
+static void pump(void *object, short ready)
+{
+    pg_pump(((struct connection *)object)->pg, ready);
+}
+
+static void free_pg(void *object)
+{
+    struct connection *c = object;
+    pg_close(c->pg);
+    free(c);
+}
+
+static const struct link_pump pg_pump_of_link = {
+    .name = "postgresql",
+    .connect = connect_pg,
+    .fd = fd_of,
+    .is_up = is_up,
+    .wants = wants,
+    .waiting = waiting,
+    .pump = pump,
+    .free = free_pg,
+};
+
+struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, int connections)
+{
+    assert(connections > 0 && connections <= PG_POLL_CONNECTIONS_MAX);
+    struct pg_poll *poll = calloc(1, sizeof(*poll));
+    if (!poll)
+        abort();
+    poll->n = connections;
+    for (int i = 0; i < connections; i++) {
+        struct connection *c = calloc(1, sizeof(*c));
+        if (!c)
+            abort();
+        *c = (struct connection){.url = url, .role = role};
+        c->link = link_new(loop, &pg_pump_of_link, c, PG_POLL_SILENCE_MS, NULL, NULL);
+        poll->connections[i] = c;
+    }
+    return poll;
+}
+
+static struct pg *shortest(const struct pg_poll *poll)
+{
+    struct pg *best = NULL;
+    for (int i = 0; poll && i < poll->n; i++) {
+        struct connection *c = link_up(poll->connections[i]->link);
+        if (c && (!best || pg_waiting(c->pg) < pg_waiting(best)))
+            best = c->pg;
+    }
+    return best;
+}
+
+bool pg_poll_is_up(const struct pg_poll *poll)
+{
+    return shortest(poll) != NULL;
+}
+
+err pg_poll_query(struct pg_poll *poll, const struct pg_stmt *stmt, int n, const struct pg_param *params,
+                  pg_fn *fn, void *data)
+{
+    struct pg *pg = shortest(poll);
+    if (!pg)
+        return FAIL(PG_DOWN, "no connection to PostgreSQL");
+    pg_queue(pg, stmt, n, params, fn, data);
+    pg_sync(pg, NULL, NULL);
+    return OK;
+}
+
+struct pg_poll *pg_poll_free(struct pg_poll *poll)
+{
+    for (int i = 0; poll && i < poll->n; i++)
+        link_free(poll->connections[i]->link);
+    free(poll);
+    return NULL;
+}
