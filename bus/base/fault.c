@@ -123,4 +123,27 @@ bool fault_hit(enum fault point)
             fail |= act(orders[i].action);
     return fail;
 }
+
+static const char *const mutant_names[MUTANT_COUNT] = {
+#define MUTANT(id, name, text) name,
+#include "bus/base/mutants.def"
+#undef MUTANT
+};
+
+static bool mutants[MUTANT_COUNT];
+static pthread_once_t mutants_once = PTHREAD_ONCE_INIT;
+
+static void read_mutants(void)
+{
+    struct str name = str_of(getenv("DAYDREAM_MUTANT"));
+
+    for (int i = 0; i < MUTANT_COUNT; i++)
+        mutants[i] = name.p && str_is(name, mutant_names[i]);
+}
+
+bool mutant(enum mutant m)
+{
+    pthread_once(&mutants_once, read_mutants);
+    return mutants[m];
+}
 #endif

@@ -1,17 +1,56 @@
 /* HMAC-SHA-256 (RFC 2104), keys derived per purpose, blind indexes, and reading the master key. */
 #include <assert.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 
 #include "bus/base/seal.h"
 
+enum { BLOCK = 64, DIGEST = 32 };
+
+static EVP_MD
+    *sha256; /* fetched once: OpenSSL's own HMAC fetches at every call, which costs more than the hashing */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void fetch_digest(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+    assert(sha256);
+}
+
+static void free_context(EVP_MD_CTX **context)
+{
+    EVP_MD_CTX_free(*context);
+}
+
+/* H(first ‖ second); ret may be one of them. */
+static void hash(EVP_MD_CTX *context, struct str first, struct str second, uint8_t ret[static DIGEST])
+{
+    int done =
+        EVP_DigestInit_ex2(context, sha256, NULL) == 1 && EVP_DigestUpdate(context, first.p, first.n) == 1 &&
+        EVP_DigestUpdate(context, second.p, second.n) == 1 && EVP_DigestFinal_ex(context, ret, NULL) == 1;
+
+    assert(done);
+}
+
 void hmac256(struct str key, struct str data, uint8_t ret[static 32])
 {
-    unsigned n = 0;
-    const unsigned char *done = HMAC(EVP_sha256(), key.p ? key.p : "", (int)key.n,
-                                     (const unsigned char *)(data.p ? data.p : ""), data.n, ret, &n);
+    _cleanup_(free_context) EVP_MD_CTX *context = EVP_MD_CTX_new();
+    uint8_t pad[BLOCK] = {0};
+    const struct str block = {(const char *)pad, BLOCK}, digest = {(const char *)ret, DIGEST};
 
-    assert(done && n == 32);
+    assert(context);
+    pthread_once(&once, fetch_digest);
+    if (key.n > BLOCK)
+        hash(context, key, STR(""), pad);
+    else if (key.n > 0)
+        memcpy(pad, key.p, key.n);
+    for (int i = 0; i < BLOCK; i++)
+        pad[i] ^= 0x36;
+    hash(context, block, data, ret);
+    for (int i = 0; i < BLOCK; i++)
+        pad[i] ^= 0x36 ^ 0x5c;
+    hash(context, block, digest, ret);
+    explicit_bzero(pad, BLOCK);
 }
 
 struct seal_key seal_derive(const struct seal_key *master, const char *purpose)

@@ -31,6 +31,8 @@ void json_nil(struct json *j);
 void json_raw(struct json *j, struct str text); /* text is one JSON value already; null when absent */
 /* Exact decimal of minor units: 59999 with 2 decimals prints 599.99, 12990 with 0 prints 12990. */
 void json_decimal(struct json *j, int64_t minor, int decimals);
+/* How many bytes at the front of s stand for themselves in a JSON string: plain ASCII. */
+size_t json_plain(struct str s);
 /* RFC 3339 UTC with milliseconds: "2026-11-22T20:30:00.123Z". */
 void json_time(struct json *j, int64_t ms);
 /* key and value in one */

@@ -35,47 +35,20 @@ static err malformed(const struct json_in *in, const char *what)
     return FAIL(MALFORMED, "%s at byte %zu", what, in->at);
 }
 
+/* The kind of value that a byte begins, plus one. */
+static const uint8_t kinds[256] = {
+    ['{'] = JSON_OBJECT + 1, ['['] = JSON_ARRAY + 1, ['"'] = JSON_STRING + 1,         ['t'] = JSON_TRUE + 1,
+    ['f'] = JSON_FALSE + 1,  ['n'] = JSON_NULL + 1,  ['0' ... '9'] = JSON_NUMBER + 1, ['-'] = JSON_NUMBER + 1,
+};
+
 err json_peek(struct json_in *in, enum json_kind *ret)
 {
-    switch (skip_space(in)) {
-    case '{':
-        *ret = JSON_OBJECT;
-        return OK;
-    case '[':
-        *ret = JSON_ARRAY;
-        return OK;
-    case '"':
-        *ret = JSON_STRING;
-        return OK;
-    case 't':
-        *ret = JSON_TRUE;
-        return OK;
-    case 'f':
-        *ret = JSON_FALSE;
-        return OK;
-    case 'n':
-        *ret = JSON_NULL;
-        return OK;
-    case '-':
-    case '0' ... '9':
-        *ret = JSON_NUMBER;
-        return OK;
-    default:
+    unsigned kind = kinds[skip_space(in)];
+
+    if (kind == 0)
         return malformed(in, "a value is missing");
-    }
-}
-
-/* Are all eight bytes plain: ASCII from space on, neither quote nor backslash? (Zero-byte test on the
- * differences.) */
-static bool plain8(const char *p)
-{
-    const uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
-    uint64_t word, quote, slash;
-
-    memcpy(&word, p, sizeof(word));
-    quote = word ^ ones * '"';
-    slash = word ^ ones * '\\';
-    return !((word | (word - ones * 0x20) | (quote - ones) | (slash - ones)) & high);
+    *ret = (enum json_kind)(kind - 1);
+    return OK;
 }
 
 static int hex_digit(char c)
@@ -153,8 +126,7 @@ static err scan_string(struct json_in *in, struct str *ret, bool *ret_escaped)
     for (;;) {
         size_t n = 1;
 
-        while (s.n - at >= 8 && plain8(s.p + at))
-            at += 8;
+        at += json_plain(str_slice(s, at, s.n));
         if (at >= s.n || (unsigned char)s.p[at] < ' ')
             return malformed(in, "a string does not end, or holds a control character,");
         if (s.p[at] == '"')

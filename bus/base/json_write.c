@@ -15,6 +15,30 @@ static const char escapes[256] = {
     ['"'] = '"',           ['\\'] = '\\', [0x80 ... 0xff] = 'x',
 };
 
+/* Are all eight bytes plain? (Byte tests in one word: below 0x20, equal to '"', equal to '\\', above 0x7f.)
+ */
+static bool plain8(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
+    uint64_t word, quote, slash;
+
+    memcpy(&word, p, sizeof(word));
+    quote = word ^ ones * '"';
+    slash = word ^ ones * '\\';
+    return !((word | (word - ones * 0x20) | (quote - ones) | (slash - ones)) & high);
+}
+
+size_t json_plain(struct str s)
+{
+    size_t at = 0;
+
+    while (s.n - at >= 8 && plain8(s.p + at))
+        at += 8;
+    while (at < s.n && !escapes[(unsigned char)s.p[at]])
+        at++;
+    return at;
+}
+
 static void lead(struct json *j)
 {
     if (j->comma)
@@ -60,30 +84,41 @@ static size_t put_special(struct buf *b, struct str s, size_t at)
     return n;
 }
 
-static void put_string(struct buf *b, struct str s)
+/* The rest of a string whose front is plain. */
+static void put_mixed(struct buf *b, struct str s)
 {
-    size_t at = 0, from = 0;
+    for (size_t at = 0; at < s.n;) {
+        size_t plain = json_plain(str_slice(s, at, s.n));
 
-    buf_room(b, s.n + 2);
-    buf_char(b, '"');
-    while (at < s.n) {
-        if (!escapes[(unsigned char)s.p[at]]) {
-            at++;
-            continue;
-        }
-        buf_put(b, s.p + from, at - from);
-        at += put_special(b, s, at);
-        from = at;
+        buf_put(b, s.p + at, plain);
+        at += plain;
+        if (at < s.n)
+            at += put_special(b, s, at);
     }
-    buf_put(b, s.p + from, at - from);
-    buf_char(b, '"');
+}
+
+/* A string with the comma before it and the colon after it, where they are due. */
+static void put_string(struct buf *b, struct str s, bool comma, bool colon)
+{
+    size_t plain = json_plain(s), n = 0;
+    char *to = buf_room(b, s.n + 4);
+
+    if (comma)
+        to[n++] = ',';
+    to[n++] = '"';
+    memcpy(to + n, s.p, plain);
+    buf_took(b, n + plain);
+    if (plain < s.n)
+        put_mixed(b, str_slice(s, plain, s.n));
+    to = buf_room(b, 2);
+    to[0] = '"';
+    to[1] = ':';
+    buf_took(b, colon ? 2 : 1);
 }
 
 void json_key(struct json *j, const char *key)
 {
-    lead(j);
-    put_string(j->b, str_of(key));
-    buf_char(j->b, ':');
+    put_string(j->b, str_of(key), j->comma, true);
     j->comma = false;
 }
 
@@ -93,8 +128,8 @@ void json_str(struct json *j, struct str s)
         json_nil(j);
         return;
     }
-    lead(j);
-    put_string(j->b, s);
+    put_string(j->b, s, j->comma, false);
+    j->comma = true;
 }
 
 void json_int(struct json *j, int64_t v)
