@@ -19,7 +19,11 @@ struct partition {
     bool history;               /* the PEL may hold what was not handled: read it from 0 before anything new */
     int64_t epoch, flush;       /* of the fence row, as of our last look or flush */
     int64_t seq, ms;            /* committed offset of the event lane */
-    int64_t skipped, skipped_ms; /* events up to here concern nobody in this group; committed with the next flush */
+    int64_t skipped, skipped_ms; /* ≥ seq: behind it are events that concern nobody here; committed with a later flush */
+    int64_t read;                /* while gathering: the last event that is in the batch */
+    bool touched;                /* while flushing: its fence row is concerned, */
+    int64_t hi, hi_ms;           /* and its event lane is decided up to here */
+    int64_t looked_head, looked_skipped; /* at the last look of read_heal() */
     char lane[STREAM_NAME], stream[STREAM_NAME];
 };
 
@@ -39,7 +43,8 @@ struct item {
     struct delivery message;
     enum item_fate fate;
     enum answer answer;
-    bool waited;             /* answered NOT_YET once */
+    bool waited;             /* answered NOT_YET once, */
+    enum topic waits_for;    /* for a fact of this topic */
     bool poison;             /* the offender itself, not a follower of its key */
     struct uuid same_as;
     struct str replyto;      /* of a row that stands already, for the hint */
@@ -100,7 +105,7 @@ struct batch {
     const struct group *group;
     struct arena *arena;
     int64_t now;
-    struct item *items;
+    struct item **items;
     size_t n;
     struct item *current;
     enum topic waits_for; /* topic of the last not_yet() */

@@ -1,0 +1,237 @@
+/*
+ * Load and decide. One statement per table and column brings every row the batch concerns, without locks, since this
+ * thread alone writes these aggregates; then the handlers run in order. A batch is decided anew from the start, with
+ * fresh rows, when a message turns out to be poison or when a missing fact is settled: nothing was written yet.
+ */
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "bus/base/metrics.h"
+#include "consumers/worker.h"
+
+enum { LOAD_ROUNDS = 4, DEADLINE_MS = 10000 };
+
+static const struct pg_stmt read_commands = {
+    "read_commands", "SELECT id, coalesce(replyto, '') FROM command WHERE id = ANY($1::uuid[])"};
+
+static const struct pg_stmt read_command_keys = {
+    "read_command_keys", "SELECT c.client, c.idempotencykey, c.id FROM unnest($1::text[], $2::text[]) AS x(client, key)"
+                         " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
+
+/* ---- commands that have a row already ---- */
+
+struct known {
+    struct pg_result *rows, *keys;
+};
+
+static void queue_known(struct worker *w, struct batch *b, struct known *known)
+{
+    struct pg_array ids = pg_array(b->arena, PG_UUID, (int)b->n);
+    struct pg_array clients = pg_array(b->arena, PG_TEXT, (int)b->n), keys = pg_array(b->arena, PG_TEXT, (int)b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct item *item = b->items[i];
+        if (!item->message.command || uuid_is_nil(item->message.id))
+            continue;
+        pg_array_uuid(&ids, item->message.id);
+        if (item->entry->envelope.idempotencykey.n) {
+            pg_array_text(&clients, item->message.client);
+            pg_array_text(&keys, item->entry->envelope.idempotencykey);
+        }
+    }
+    struct pg_param by_id = pg_array_param(&ids);
+    struct pg_param by_key[] = {pg_array_param(&clients), pg_array_param(&keys)};
+    if (ids.n)
+        pg_queue(w->pg, &read_commands, 1, &by_id, pg_keep, &known->rows);
+    if (clients.n)
+        pg_queue(w->pg, &read_command_keys, 2, by_key, pg_keep, &known->keys);
+}
+
+static struct item *item_of(struct batch *b, struct uuid id)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->items[i]->message.command && uuid_eq(b->items[i]->message.id, id))
+            return b->items[i];
+    return NULL;
+}
+
+/* Another command of this client and key that came first, in the batch. */
+static const struct item *earlier_with_key(const struct batch *b, size_t n)
+{
+    const struct envelope *e = &b->items[n]->entry->envelope;
+    if (!b->items[n]->message.command || !e->idempotencykey.n)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct envelope *other = &b->items[i]->entry->envelope;
+        if (b->items[i]->message.command && b->items[i]->fate != ITEM_SAME &&
+            str_eq(other->idempotencykey, e->idempotencykey) && str_eq(other->client, e->client))
+            return b->items[i];
+    }
+    return NULL;
+}
+
+static bool may_be_known(const struct item *item)
+{
+    return item->message.command && (item->fate == ITEM_HANDLE || item->fate == ITEM_LATE || item->fate == ITEM_PARK);
+}
+
+static void mark_rows(struct batch *b, const struct pg_result *rows)
+{
+    for (int i = 0; rows && i < pg_rows(rows); i++) {
+        struct item *item = item_of(b, pg_get_uuid(rows, i, 0));
+        if (item && may_be_known(item)) {
+            item->fate = ITEM_REPEAT;
+            counter_add(COUNTER_MESSAGES_REPEATED, 1);
+        }
+    }
+}
+
+static void mark_keys(struct batch *b, const struct pg_result *keys)
+{
+    for (int r = 0; keys && r < pg_rows(keys); r++)
+        for (size_t i = 0; i < b->n; i++) {
+            struct item *item = b->items[i];
+            if (may_be_known(item) && str_eq(item->message.client, pg_get_str(keys, r, 0)) &&
+                str_eq(item->entry->envelope.idempotencykey, pg_get_str(keys, r, 1))) {
+                item->fate = ITEM_SAME;
+                item->same_as = pg_get_uuid(keys, r, 2);
+            }
+        }
+    for (size_t i = 0; i < b->n; i++) {
+        const struct item *first = earlier_with_key(b, i);
+        if (first && may_be_known(b->items[i]) && !uuid_eq(first->message.id, b->items[i]->message.id)) {
+            b->items[i]->fate = ITEM_SAME;
+            b->items[i]->same_as = first->fate == ITEM_SAME ? first->same_as : first->message.id;
+        }
+    }
+}
+
+static void mark_known(struct batch *b, struct known *known)
+{
+    if (!mutant(MUTANT_COMMAND_DEDUPE)) {
+        mark_rows(b, known->rows);
+        mark_keys(b, known->keys);
+    }
+    known->rows = pg_result_free(known->rows);
+    known->keys = pg_result_free(known->keys);
+}
+
+/* ---- loading ---- */
+
+static void want_all(struct batch *b, const struct group *group)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct item *item = b->items[i];
+        b->current = item;
+        if (item->fate == ITEM_HANDLE)
+            handlers_load(&group->on, item->message.type, b, item->message.data);
+    }
+}
+
+static err load(struct worker *w, struct batch *b)
+{
+    struct known known = {NULL, NULL};
+    queue_known(w, b, &known);
+    for (int round = 0; round < LOAD_ROUNDS; round++) {
+        want_all(b, w->group);
+        if (round > 0 && !rows_pending(b))
+            break;
+        rows_queue_load(b, w->pg);
+        pg_sync(w->pg, NULL, NULL);
+        err e = pg_wait(w->pg, DEADLINE_MS);
+        rows_loaded(b);
+        if (round == 0)
+            mark_known(b, &known);
+        TRY(e);
+    }
+    return OK;
+}
+
+/* ---- deciding ---- */
+
+static void park_followers(struct worker *w, struct batch *b, struct item *item)
+{
+    (void)b;
+    if (item->fate == ITEM_HANDLE && !mutant(MUTANT_PARKING) &&
+        parked_has(w, item->entry->topic, item->message.key)) {
+        item->fate = ITEM_PARK;
+        item->park_reason = "behind-parked";
+    }
+    if (item->fate == ITEM_PARK)
+        parked_add(w, item->entry->topic, item->message.key);
+}
+
+static void cut_from(struct batch *b, size_t n)
+{
+    for (size_t i = n; i < b->n; i++)
+        b->items[i]->fate = ITEM_CUT;
+}
+
+/* true: the fact is settled, decide the batch anew. */
+static err missing_fact(struct worker *w, struct batch *b, size_t n, bool *ret_again)
+{
+    struct item *item = b->items[n];
+    bool caught_up = b->caught_up[b->waits_for];
+    item->waited = true;
+    item->waits_for = b->waits_for;
+    if (!caught_up)
+        TRY(standstill_check(w, b->waits_for, &caught_up));
+    b->caught_up[b->waits_for] = caught_up;
+    *ret_again = caught_up;
+    if (!caught_up) {
+        standstill_begin(w, item, b->waits_for);
+        cut_from(b, n);
+        if (FAULT(RUNNER_NOT_YET))
+            return FAIL(PG_DOWN, "fault injected at a standstill");
+    }
+    return OK;
+}
+
+static void poisoned(struct item *item, const char *reason)
+{
+    item->fate = ITEM_PARK;
+    item->poison = true;
+    item->park_reason = reason;
+}
+
+static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
+{
+    struct item *item = b->items[n];
+    b->current = item;
+    item->message.final = item->waited && b->caught_up[item->waits_for];
+    item->answer = handlers_handle(&w->group->on, item->message.type, b, item->message.data);
+    if (item->answer == ANSWER_POISON) {
+        poisoned(item, "poison");
+        *ret_again = true;
+    } else if (item->answer == ANSWER_NOT_YET) {
+        TRY(missing_fact(w, b, n, ret_again));
+    }
+    return OK;
+}
+
+static err decide_once(struct worker *w, struct batch *b, bool *ret_again)
+{
+    batch_restart(b);
+    TRY(load(w, b));
+    if (FAULT(RUNNER_AFTER_LOAD))
+        return FAIL(PG_DOWN, "fault injected after the load");
+    for (size_t i = 0; i < b->n && !*ret_again; i++) {
+        park_followers(w, b, b->items[i]);
+        if (b->items[i]->fate == ITEM_HANDLE)
+            TRY(handle(w, b, i, ret_again));
+    }
+    return OK;
+}
+
+err decide(struct worker *w, struct batch *b)
+{
+    struct standstill *s = &w->standstill;
+    if (s->active && (s->passed || s->late))
+        b->caught_up[s->topic] = true;
+    bool again;
+    do {
+        again = false;
+        TRY(decide_once(w, b, &again));
+    } while (again);
+    if (FAULT(RUNNER_AFTER_DECIDE))
+        return FAIL(PG_DOWN, "fault injected after deciding");
+    return OK;
+}

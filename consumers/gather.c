@@ -1,0 +1,186 @@
+/*
+ * From entries to items. Entries of partitions that are not ours and events that were seen are dropped; a gap in the
+ * sequence is filled from the log; commands are decoded and told apart from repeats within the batch. What cannot be
+ * read at all has no key of its own and is parked under its entry id.
+ */
+#include "bus/base/clock.h"
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "bus/base/metrics.h"
+#include "consumers/worker.h"
+
+struct entry entry_of_event(const struct event *event)
+{
+    return (struct entry){.topic = event->topic,
+                          .part = event->part,
+                          .ms = event->ms,
+                          .seq = event->seq,
+                          .envelope = event->envelope};
+}
+
+static void offend(struct item *item, const char *reason, struct str detail)
+{
+    item->fate = ITEM_PARK;
+    item->poison = true;
+    item->park_reason = reason;
+    item->park_detail = detail;
+}
+
+/* Decodes the data; a message that we handle and cannot read is an offender. */
+static void decode(struct worker *w, struct item *item, const struct message_type *type)
+{
+    void *data = arena_alloc(w->arena, type->shape->size);
+    err e = codec_decode(type->shape, CODEC_BUS, item->entry->envelope.data, NULL, 0, w->arena, data, NULL);
+    if (failed(e))
+        offend(item, "unreadable-data", arena_str(w->arena, str_of(err_text(e))));
+    item->message.data = data;
+}
+
+static void set_message(struct worker *w, struct item *item)
+{
+    const struct envelope *e = &item->entry->envelope;
+    struct delivery *m = &item->message;
+    int64_t expected = 0;
+    m->command = item->entry->command;
+    m->key = e->partitionkey.n ? e->partitionkey : item->entry->entry;
+    m->correlation = e->correlationid;
+    m->actor = e->actor;
+    m->client = e->client;
+    m->traceparent = e->traceparent;
+    m->type = e->type.p ? message_find(e->type) : MESSAGE_NONE;
+    if (e->expectedversion.n && failed(str_int64(e->expectedversion, &expected)))
+        offend(item, "unreadable-envelope", STR("expectedversion"));
+    m->expected_version = expected;
+    if (!e->id.p || failed(uuid_parse(e->id, &m->id)))
+        offend(item, "unreadable-envelope", STR("id"));
+    (void)w;
+}
+
+static void make_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
+{
+    *item = (struct item){.entry = entry, .at = p, .replyto = entry->envelope.replyto};
+    set_message(w, item);
+    enum message type = item->message.type;
+    bool handled = type != MESSAGE_NONE && handlers_has(&w->group->on, type);
+    if (item->fate == ITEM_PARK)
+        return;
+    if (!entry->command && !handled)
+        item->fate = ITEM_SKIP;
+    else if (!handled || message_types[type].command != entry->command || message_types[type].topic != entry->topic)
+        offend(item, "unknown-type", entry->envelope.type);
+    else
+        decode(w, item, &message_types[type]);
+    struct standstill *s = &w->standstill;
+    if (s->active && uuid_eq(s->id, item->message.id)) {
+        item->waited = true;
+        item->waits_for = s->topic;
+        if (s->late && entry->command)
+            item->fate = ITEM_LATE;
+    }
+}
+
+/* ---- events: contiguous from our position ---- */
+
+struct gathered {
+    struct worker *w;
+    list_of(struct item *) items;
+};
+
+static struct item *add_item(struct gathered *g, struct entry *entry, struct partition *p)
+{
+    struct item *item = arena_new_of(g->w->arena, struct item);
+    make_item(g->w, entry, p, item);
+    *list_add(g->w->arena, &g->items) = item;
+    return item;
+}
+
+static void add_event(struct gathered *g, struct entry *entry, struct partition *p)
+{
+    add_item(g, entry, p);
+    p->read = entry->seq;
+}
+
+static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
+{
+    while (p->read < up_to) {
+        int64_t missing = up_to - p->read;
+        struct event *events;
+        size_t n;
+        TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read, missing < BATCH_MAX ? (int)missing : BATCH_MAX,
+                          g->w->arena, &events, &n));
+        if (n == 0)
+            return FAIL(PG_RETRY, "the stream shows an event that the log does not have");
+        struct entry *entries = arena_array(g->w->arena, struct entry, n);
+        for (size_t i = 0; i < n; i++) {
+            entries[i] = entry_of_event(&events[i]);
+            add_event(g, &entries[i], p);
+        }
+        counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
+    }
+    return OK;
+}
+
+/* An entry that is broken or out of sequence is not believed: the log says what stands there. */
+static err take_event(struct gathered *g, struct entry *entry, struct partition *p)
+{
+    if (entry->seq <= p->read)
+        return OK;
+    if (entry->broken || entry->seq != p->read + 1)
+        return fill_gap(g, p, entry->seq);
+    add_event(g, entry, p);
+    return OK;
+}
+
+/* ---- commands ---- */
+
+static bool in_batch(const struct gathered *g, const struct item *item)
+{
+    for (size_t i = 0; i + 1 < g->items.n; i++)
+        if (g->items.p[i]->message.command && uuid_eq(g->items.p[i]->message.id, item->message.id))
+            return true;
+    return false;
+}
+
+/* An entry in the PEL whose body was deleted from the lane: there is nothing to handle, only to acknowledge. */
+static void acknowledge_hole(struct worker *w, const struct partition *p, const struct entry *entry)
+{
+    log_warn("a waiting command was deleted from its lane", kv("lane", p->lane), kv("entry", entry->entry));
+    redis_sendf(w->commands, NULL, NULL, "XACK %s %s %b", p->lane, w->group->name, entry->entry);
+}
+
+static void take_command(struct gathered *g, struct entry *entry, struct partition *p)
+{
+    struct standstill *s = &g->w->standstill;
+    if (s->active && !s->passed && !s->late) {
+        p->history = true; /* read before the standstill began; it comes again */
+        return;
+    }
+    if (entry->broken) {
+        acknowledge_hole(g->w, p, entry);
+        return;
+    }
+    struct item *item = add_item(g, entry, p);
+    if (item->fate == ITEM_HANDLE && in_batch(g, item))
+        item->fate = ITEM_REPEAT;
+}
+
+err gather_items(struct worker *w, struct item ***ret, size_t *ret_n)
+{
+    struct gathered g = {.w = w};
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].read = w->parts[i].skipped;
+    for (size_t i = 0; i < w->n_read; i++) {
+        struct entry *entry = &w->read[i];
+        struct partition *p = worker_partition(w, entry->topic, entry->part);
+        if (!p || !p->owned || (entry->command && !p->commands))
+            continue;
+        if (entry->command)
+            take_command(&g, entry, p);
+        else
+            TRY(take_event(&g, entry, p));
+    }
+    w->n_read = 0;
+    *ret = g.items.p;
+    *ret_n = g.items.n;
+    return OK;
+}

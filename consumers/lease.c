@@ -1,0 +1,225 @@
+/*
+ * Ownership of partitions. A member says it is alive; each takes free partitions up to ceil(partitions / members) and
+ * gives surplus back between batches. A restarted instance has its old name and takes its own partitions back at once.
+ * Taking bumps the epoch, so a former owner that was only slow finds its next flush void.
+ */
+#include <stdlib.h>
+
+#include "bus/base/conf.h"
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "consumers/worker.h"
+
+static const struct pg_stmt insert_offsets = {
+    "insert_offsets", "INSERT INTO consumer_offset (grp, topic, part, seq, ms)"
+                      " SELECT $1, x.topic, x.part::int, coalesce(h.seq, 0), coalesce(h.ms, 0)"
+                      " FROM unnest($2::text[], $3::bigint[]) AS x(topic, part)"
+                      " LEFT JOIN stream_head h ON $4::boolean AND h.topic = x.topic AND h.part = x.part"
+                      " ORDER BY 2, 3 ON CONFLICT DO NOTHING"};
+
+static const struct pg_stmt heartbeat = {
+    "heartbeat", "INSERT INTO member (grp, instance, until)"
+                 " VALUES ($1, $2, now() + $3::bigint * interval '1 millisecond')"
+                 " ON CONFLICT (grp, instance) DO UPDATE SET until = excluded.until"};
+
+static const struct pg_stmt forget_members = {
+    "forget_members", "DELETE FROM member WHERE grp = $1 AND until < now() - interval '1 minute'"};
+
+static const struct pg_stmt count_members = {
+    "count_members", "SELECT count(*) FROM member WHERE grp = $1 AND until > now()"};
+
+static const struct pg_stmt renew_leases = {
+    "renew_leases", "UPDATE consumer_offset o SET lease_until = now() + $2::bigint * interval '1 millisecond'"
+                    " FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS x(topic, part, epoch)"
+                    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"};
+
+static const struct pg_stmt take_leases = {
+    "take_leases",
+    "WITH free AS (SELECT topic, part FROM consumer_offset"
+    "  WHERE grp = $1 AND (owner IS NULL OR lease_until < now() OR owner = $2)"
+    "  AND (topic, part::bigint) NOT IN (SELECT * FROM unnest($5::text[], $6::bigint[]))"
+    "  ORDER BY owner = $2 DESC NULLS LAST, part, topic LIMIT $4::bigint FOR UPDATE SKIP LOCKED)"
+    " UPDATE consumer_offset o SET epoch = epoch + 1, owner = $2,"
+    "  lease_until = now() + $3::bigint * interval '1 millisecond'"
+    " FROM free f WHERE o.grp = $1 AND o.topic = f.topic AND o.part = f.part"
+    " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms"};
+
+static const struct pg_stmt read_leases = {
+    "read_leases", "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1 AND owner = $2"};
+
+static const struct pg_stmt release_leases = {
+    "release_leases", "UPDATE consumer_offset o SET owner = NULL, lease_until = NULL"
+                      " FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS x(topic, part, epoch)"
+                      " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"};
+
+static const struct pg_stmt leave_members = {"leave_members", "DELETE FROM member WHERE grp = $1 AND instance = $2"};
+
+struct lease_list {
+    struct pg_array topics, parts, epochs;
+};
+
+static struct lease_list lease_list(struct arena *arena, size_t n)
+{
+    return (struct lease_list){pg_array(arena, PG_TEXT, (int)n), pg_array(arena, PG_INT8, (int)n),
+                               pg_array(arena, PG_INT8, (int)n)};
+}
+
+static void lease_list_add(struct lease_list *list, const struct partition *p)
+{
+    pg_array_text(&list->topics, str_of(topic_name(p->topic)));
+    pg_array_int(&list->parts, p->part);
+    pg_array_int(&list->epochs, p->epoch);
+}
+
+static struct pg_param group_name(const struct worker *w)
+{
+    return pg_text(str_of(w->group->name));
+}
+
+err lease_init(struct worker *w)
+{
+    struct lease_list all = lease_list(w->arena, w->n_parts);
+    for (size_t i = 0; i < w->n_parts; i++)
+        lease_list_add(&all, &w->parts[i]);
+    struct pg_param params[] = {group_name(w), pg_array_param(&all.topics), pg_array_param(&all.parts),
+                                pg_bool(w->group->start == START_NOW)};
+    return pg_call(w->pg, &insert_offsets, 4, params, NULL);
+}
+
+static size_t owned(const struct worker *w)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        n += w->parts[i].owned;
+    return n;
+}
+
+static struct lease_list owned_list(struct worker *w)
+{
+    struct lease_list list = lease_list(w->arena, w->n_parts);
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (w->parts[i].owned)
+            lease_list_add(&list, &w->parts[i]);
+    return list;
+}
+
+/* A partition's state as the row says it; reading starts anew behind what is committed. */
+static void set_partition(struct partition *p, const struct pg_result *r, int row)
+{
+    p->owned = true;
+    p->history = p->commands;
+    p->epoch = pg_get_int(r, row, 2);
+    p->flush = pg_get_int(r, row, 3);
+    p->seq = p->skipped = pg_get_int(r, row, 4);
+    p->ms = p->skipped_ms = pg_get_int(r, row, 5);
+}
+
+static struct partition *partition_of_row(struct worker *w, const struct pg_result *r, int row)
+{
+    return worker_partition(w, topic_find(pg_get_str(r, row, 0)), (int)pg_get_int(r, row, 1));
+}
+
+static err take(struct worker *w, size_t n, bool *ret_taken)
+{
+    struct lease_list mine = owned_list(w);
+    struct pg_param params[] = {group_name(w),
+                                pg_text(str_of(w->instance)),
+                                pg_int(conf_int(SET_LEASE_MS)),
+                                pg_int((int64_t)n),
+                                pg_array_param(&mine.topics),
+                                pg_array_param(&mine.parts)};
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+    TRY(pg_call(w->pg, &take_leases, 6, params, &r));
+    for (int i = 0; i < pg_rows(r); i++) {
+        struct partition *p = partition_of_row(w, r, i);
+        if (p)
+            set_partition(p, r, i);
+    }
+    *ret_taken = pg_rows(r) > 0;
+    return OK;
+}
+
+static err release(struct worker *w, struct lease_list *list)
+{
+    struct pg_param params[] = {group_name(w), pg_array_param(&list->topics),
+                                pg_array_param(&list->parts),
+                                pg_array_param(&list->epochs)};
+    return pg_call(w->pg, &release_leases, 4, params, NULL);
+}
+
+/* Gives back what exceeds the fair share, highest partitions first. Nothing of theirs is in hand between batches. */
+static err release_surplus(struct worker *w, size_t surplus)
+{
+    struct lease_list list = lease_list(w->arena, surplus);
+    for (size_t i = w->n_parts; i-- > 0 && surplus > 0;)
+        if (w->parts[i].owned) {
+            w->parts[i].owned = false;
+            lease_list_add(&list, &w->parts[i]);
+            surplus--;
+        }
+    return release(w, &list);
+}
+
+static err alive(struct worker *w, size_t *ret_members)
+{
+    struct pg_param beat[] = {group_name(w), pg_text(str_of(w->instance)), pg_int(conf_int(SET_LEASE_MS))};
+    struct lease_list mine = owned_list(w);
+    struct pg_param renew[] = {group_name(w), pg_int(conf_int(SET_LEASE_MS)), pg_array_param(&mine.topics),
+                               pg_array_param(&mine.parts), pg_array_param(&mine.epochs)};
+    struct pg_param name = group_name(w);
+    _cleanup_(pg_result_freep) struct pg_result *members = NULL;
+    pg_queue(w->pg, &heartbeat, 3, beat, NULL, NULL);
+    pg_queue(w->pg, &forget_members, 1, &name, NULL, NULL);
+    pg_queue(w->pg, &renew_leases, 5, renew, NULL, NULL);
+    pg_queue(w->pg, &count_members, 1, &name, pg_keep, &members);
+    pg_sync(w->pg, NULL, NULL);
+    TRY(pg_wait(w->pg, 5000));
+    *ret_members = (size_t)pg_get_int(members, 0, 0);
+    return OK;
+}
+
+err lease_turn(struct worker *w)
+{
+    size_t members = 1;
+    TRY(alive(w, &members));
+    size_t share = (w->n_parts + members - 1) / members;
+    size_t have = owned(w);
+    bool taken = false;
+    if (have > share)
+        TRY(release_surplus(w, have - share));
+    else if (have < share)
+        TRY(take(w, share - have, &taken));
+    if (taken) {
+        log_info("partitions taken", kv("group", w->group->name), kv("owned", (int64_t)owned(w)));
+        if (FAULT(RUNNER_AFTER_CLAIM))
+            return FAIL(PG_DOWN, "fault injected after taking leases");
+    }
+    return parked_load(w);
+}
+
+err lease_refresh(struct worker *w)
+{
+    struct pg_param params[] = {group_name(w), pg_text(str_of(w->instance))};
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+    TRY(pg_call(w->pg, &read_leases, 2, params, &r));
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].owned = false;
+    for (int i = 0; i < pg_rows(r); i++) {
+        struct partition *p = partition_of_row(w, r, i);
+        /* An epoch we did not take ourselves belongs to a take whose reply was lost: take it again, properly. */
+        if (p && p->epoch == pg_get_int(r, i, 2))
+            set_partition(p, r, i);
+    }
+    w->next_lease_ms = 0;
+    return OK;
+}
+
+err lease_release(struct worker *w)
+{
+    struct lease_list mine = owned_list(w);
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].owned = false;
+    TRY(release(w, &mine));
+    struct pg_param params[] = {group_name(w), pg_text(str_of(w->instance))};
+    return pg_call(w->pg, &leave_members, 2, params, NULL);
+}

@@ -1,0 +1,116 @@
+/*
+ * daydream-consumers: runs every group, one thread each. An instance has a stable name (the lowest free number, held by
+ * a lock file), so that a restarted one takes its own partitions back at once. SIGTERM drains: the batch in hand is
+ * finished, leases are released, the process leaves in less than two seconds; a second SIGTERM ends it on the spot,
+ * which is safe by design.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bus/base/conf.h"
+#include "bus/base/log.h"
+#include "bus/meta.h"
+#include "consumers/worker.h"
+
+enum { INSTANCES_MAX = 64, GROUPS_MAX = 64 };
+
+static atomic_bool stop;
+static volatile bool stop_waiting; /* for meta_wait() */
+
+static void on_signal(int signal_number)
+{
+    if (atomic_exchange(&stop, true))
+        _exit(128 + signal_number);
+    stop_waiting = true;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* The lock is held until the process ends; the kernel releases it whatever the end was. */
+static err instance_name(char *ret, size_t size)
+{
+    char host[65] = "", path[4200];
+    gethostname(host, sizeof(host) - 1);
+    snprintf(path, sizeof(path), "%s/run", conf_str(SET_DAYDREAM_HOME).p);
+    if (mkdir(path, 0755) != 0 && errno != EEXIST)
+        return FAIL(CONFIG, "cannot make the folder DAYDREAM_HOME/run (error %d)", errno);
+    for (int n = 1; n <= INSTANCES_MAX; n++) {
+        snprintf(path, sizeof(path), "%s/run/consumers-%d.lock", conf_str(SET_DAYDREAM_HOME).p, n);
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0)
+            return FAIL(CONFIG, "cannot open a lock file in DAYDREAM_HOME/run (error %d)", errno);
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            snprintf(ret, size, "%s-%d", host, n);
+            return OK;
+        }
+        close(fd);
+    }
+    return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
+}
+
+static void *run_group(void *data)
+{
+    struct worker *w = data;
+    pthread_setname_np(pthread_self(), w->group->name);
+    worker_run(w);
+    worker_free(w);
+    return NULL;
+}
+
+static void run_groups(const char *instance)
+{
+    pthread_t threads[GROUPS_MAX];
+    size_t n = 0;
+    for (; groups[n] && n < GROUPS_MAX; n++)
+        if (pthread_create(&threads[n], NULL, run_group, worker_new(groups[n], instance, &stop)) != 0)
+            abort();
+    log_info("consumers are running", kv("instance", instance), kv("groups", (int64_t)n));
+    for (size_t i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* Waits for the servers and checks what is fixed, before any thread starts. */
+static bool ready(void)
+{
+    struct pg *pg = NULL;
+    struct redis *redis = NULL;
+    bool yes = meta_wait(&stop_waiting, &pg, NULL, &redis);
+    pg_close(pg);
+    redis_close(redis);
+    return yes;
+}
+
+int main(int argc, char **argv)
+{
+    char instance[96];
+    if (argc > 1) {
+        conf_print(stdout, false, false);
+        return strcmp(argv[1], "--help") == 0 ? 0 : 2;
+    }
+    prctl(PR_SET_NAME, "daydream-consumers");
+    catch_signals();
+    err e = conf_load("daydream-consumers");
+    if (!failed(e))
+        e = instance_name(instance, sizeof(instance));
+    if (failed(e)) {
+        fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
+        return 2;
+    }
+    if (ready())
+        run_groups(instance);
+    return 0;
+}

@@ -1,0 +1,393 @@
+/*
+ * Reading both lanes. Two reads wait at the same time on two connections: XREADGROUP over the command lanes and XREAD
+ * over the event lanes. Commands: after every read, and before anything is handled, the PEL of each lane must be
+ * exactly what was read; a zombie that woke up moves entries there which `>` would pass over, so on any difference the
+ * lane is read from 0, ascending. The consumer is named like the group, hence a former owner's entries are in the same
+ * PEL and history is the claim. Events: the position is ours, from PostgreSQL; Redis only saves us from asking it.
+ */
+#include <poll.h>
+
+#include "bus/base/clock.h"
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "bus/base/metrics.h"
+#include "consumers/worker.h"
+
+enum { BLOCK_MS = 1000, PELS_MS = 900 };
+
+/* ---- sending the reads ---- */
+
+struct words {
+    struct str *p;
+    size_t n;
+};
+
+static void word(struct words *words, struct str s)
+{
+    words->p[words->n++] = s;
+}
+
+static struct words words_new(struct worker *w)
+{
+    return (struct words){arena_array(w->arena, struct str, 16 + 2 * w->n_parts), 0};
+}
+
+static void add_read(struct worker *w, const struct redis_reply *reply)
+{
+    struct entry *entries;
+    size_t n;
+    if (failed(lane_entries(reply, w->arena, &entries, &n))) {
+        log_warn("a read from redis was not understood", kv("group", w->group->name), kv("why", err_text(OK)));
+        return;
+    }
+    if (n == 0)
+        return;
+    struct entry *all = arena_array(w->arena, struct entry, w->n_read + n);
+    if (w->n_read)
+        memcpy(all, w->read, w->n_read * sizeof(*all));
+    memcpy(all + w->n_read, entries, n * sizeof(*all));
+    w->read = all;
+    w->n_read += n;
+}
+
+/* A group that exists already says BUSYGROUP, which is what we want. */
+static void on_group(void *data, const struct redis_reply *reply)
+{
+    (void)data;
+    (void)reply;
+}
+
+/* From 0: what stands in a lane is open work. */
+void read_make_groups(struct worker *w)
+{
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        if (!p->owned || !p->commands)
+            continue;
+        p->history = true;
+        redis_sendf(w->commands, on_group, NULL, "XGROUP CREATE %s %s 0 MKSTREAM", p->lane, w->group->name);
+    }
+}
+
+/* true when the reply is an error; a lost group or lane is made again, the rest is tried again by the loop. */
+static bool read_failed(struct worker *w, const struct redis_reply *reply)
+{
+    if (!reply)
+        return true;
+    if (reply->kind != REDIS_ERROR)
+        return false;
+    if (redis_is_error(reply, "NOGROUP") || redis_is_error(reply, "UNBLOCKED")) {
+        log_warn("command lane or its group was gone and is made again", kv("group", w->group->name));
+    } else {
+        log_warn("redis refused a read", kv("group", w->group->name), kv("why", reply->text));
+        w->refused = true;
+    }
+    return true;
+}
+
+static void on_commands(void *data, const struct redis_reply *reply)
+{
+    struct worker *w = data;
+    w->read_ok = !read_failed(w, reply);
+    if (w->read_ok)
+        add_read(w, reply);
+    else if (reply)
+        read_make_groups(w);
+}
+
+static void on_events(void *data, const struct redis_reply *reply)
+{
+    struct worker *w = data;
+    if (!read_failed(w, reply))
+        add_read(w, reply);
+}
+
+static bool reads_commands(const struct worker *w, const struct partition *p)
+{
+    return p->owned && p->commands && !(w->standstill.active && !w->standstill.passed && !w->standstill.late);
+}
+
+static int64_t history_count(const struct worker *w)
+{
+    int64_t lanes = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        lanes += reads_commands(w, &w->parts[i]) && w->parts[i].history;
+    return (BATCH_MAX + lanes - 1) / (lanes ? lanes : 1);
+}
+
+/* History is read alone and without waiting, so that nothing new overtakes what is old. */
+static void send_command_read(struct worker *w)
+{
+    struct words words = words_new(w);
+    bool history = false;
+    size_t lanes = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        history |= reads_commands(w, &w->parts[i]) && w->parts[i].history;
+    struct str count = arena_printf(w->arena, "%d", (int)(history ? history_count(w) : w->count_commands));
+    struct str group = str_of(w->group->name);
+    const struct str head[] = {STR("XREADGROUP"), STR("GROUP"), group, group, STR("COUNT"), count};
+    for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
+        word(&words, head[i]);
+    if (!history) {
+        word(&words, STR("BLOCK"));
+        word(&words, arena_printf(w->arena, "%d", BLOCK_MS));
+    }
+    word(&words, STR("STREAMS"));
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (reads_commands(w, &w->parts[i]) && w->parts[i].history == history) {
+            word(&words, str_of(w->parts[i].lane));
+            lanes++;
+        }
+    for (size_t i = 0; i < lanes; i++)
+        word(&words, history ? STR("0") : STR(">"));
+    if (lanes) {
+        w->reading_history = history;
+        w->reading_commands = true;
+        redis_send(w->commands, on_commands, w, words.n, words.p);
+    }
+}
+
+static bool reads_events(const struct worker *w, const struct partition *p)
+{
+    const struct standstill *s = &w->standstill;
+    return p->owned && !(s->active && !s->passed && !s->late && s->at == p);
+}
+
+static void send_event_read(struct worker *w)
+{
+    struct words words = words_new(w);
+    size_t lanes = 0;
+    const struct str head[] = {STR("XREAD"), STR("COUNT"), arena_printf(w->arena, "%d", (int)w->count_events),
+                               STR("BLOCK"), arena_printf(w->arena, "%d", BLOCK_MS), STR("STREAMS")};
+    for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
+        word(&words, head[i]);
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (reads_events(w, &w->parts[i])) {
+            word(&words, str_of(w->parts[i].stream));
+            lanes++;
+        }
+    for (size_t i = 0; i < w->n_parts; i++)
+        if (reads_events(w, &w->parts[i]))
+            word(&words, arena_printf(w->arena, "%lld-%lld", (long long)w->parts[i].skipped_ms,
+                                      (long long)w->parts[i].skipped));
+    if (lanes)
+        redis_send(w->events, on_events, w, words.n, words.p);
+}
+
+/* ---- the PEL check ---- */
+
+struct pel {
+    struct worker *w;
+    struct partition *p;
+};
+
+static void on_pending(void *data, const struct redis_reply *reply)
+{
+    struct pel *pel = data;
+    struct worker *w = pel->w;
+    int64_t mine = 0;
+    struct str first = STR_NONE, last = STR_NONE;
+    for (size_t i = 0; i < w->n_read; i++) {
+        const struct entry *e = &w->read[i];
+        if (!e->command || e->topic != pel->p->topic || e->part != pel->p->part)
+            continue;
+        first = first.p ? first : e->entry;
+        last = e->entry;
+        mine++;
+    }
+    bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 && redis_integer(&reply->items[0], -1) == mine &&
+                (mine == 0 || (str_eq(reply->items[1].text, first) && str_eq(reply->items[2].text, last)));
+    if (!same && !mutant(MUTANT_PEL_CHECK))
+        pel->p->history = true;
+}
+
+/* Takes the commands of lanes whose PEL holds something else out of the batch; they come again with the history. */
+static void drop_history_lanes(struct worker *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->n_read; i++) {
+        const struct partition *p = worker_partition(w, w->read[i].topic, w->read[i].part);
+        if (!w->read[i].command || (p && !p->history))
+            w->read[kept++] = w->read[i];
+    }
+    w->n_read = kept;
+}
+
+static err check_pels(struct worker *w, bool all)
+{
+    bool asked = false;
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        bool concerned = all;
+        for (size_t n = 0; n < w->n_read && !concerned; n++)
+            concerned = w->read[n].command && w->read[n].topic == p->topic && w->read[n].part == p->part;
+        if (!concerned || !p->owned || !p->commands || p->history)
+            continue;
+        struct pel *pel = arena_new_of(w->arena, struct pel);
+        *pel = (struct pel){w, p};
+        redis_sendf(w->commands, on_pending, pel, "XPENDING %s %s", p->lane, w->group->name);
+        asked = true;
+    }
+    if (!asked)
+        return OK;
+    TRY(redis_wait(w->commands, 5000));
+    drop_history_lanes(w);
+    return OK;
+}
+
+/* A lane's history ends when a read from 0 brings less than was asked for: the batch in hand is then the whole PEL. */
+static void end_histories(struct worker *w)
+{
+    int64_t asked = history_count(w);
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        if (!p->history || !reads_commands(w, p))
+            continue;
+        int64_t n = 0;
+        for (size_t k = 0; k < w->n_read; k++)
+            n += w->read[k].command && w->read[k].topic == p->topic && w->read[k].part == p->part;
+        if (n < asked)
+            p->history = false;
+    }
+}
+
+/* ---- waiting ---- */
+
+static size_t commands_read(const struct worker *w)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_read; i++)
+        n += w->read[i].command;
+    return n;
+}
+
+static err still_up(const struct worker *w)
+{
+    if (!redis_is_up(w->commands) || !redis_is_up(w->events) || !redis_is_up(w->outward))
+        return FAIL(REDIS_DOWN, "a connection of group %s broke", w->group->name);
+    if (!pg_is_up(w->pg))
+        return FAIL(PG_DOWN, "the database connection of group %s broke", w->group->name);
+    return OK;
+}
+
+static err poll_once(struct worker *w, int timeout_ms)
+{
+    struct redis *redis[] = {w->commands, w->events, w->outward};
+    struct pollfd fds[3];
+    for (int i = 0; i < 3; i++) {
+        redis_pump(redis[i], POLLOUT);
+        fds[i] = (struct pollfd){.fd = redis_fd(redis[i]), .events = redis_wants(redis[i])};
+    }
+    TRY(still_up(w));
+    if (poll(fds, 3, timeout_ms) > 0)
+        for (int i = 0; i < 3; i++)
+            if (fds[i].revents)
+                redis_pump(redis[i], fds[i].revents);
+    return still_up(w);
+}
+
+/* Entries per lane of the next read: full batches from one busy lane, at most BATCH_MAX from many. */
+static int64_t next_count(const struct worker *w, bool commands)
+{
+    size_t lanes = 0;
+    for (size_t i = 0; i < w->n_read; i++)
+        lanes += w->read[i].command == commands &&
+                 (i == 0 || w->read[i - 1].part != w->read[i].part || w->read[i - 1].topic != w->read[i].topic);
+    return lanes ? (BATCH_MAX + (int64_t)lanes - 1) / (int64_t)lanes : BATCH_MAX / 4;
+}
+
+/* The command read was answered. Lanes that brought nothing are looked after as well, once a second. */
+static err after_commands(struct worker *w)
+{
+    bool history = w->reading_history;
+    w->reading_history = w->reading_commands = false;
+    if (!w->read_ok)
+        return OK;
+    if (history) {
+        end_histories(w);
+        return OK;
+    }
+    bool all = clock_mono_ms() >= w->next_pels_ms;
+    if (all)
+        w->next_pels_ms = clock_mono_ms() + PELS_MS;
+    if (commands_read(w))
+        w->count_commands = next_count(w, true);
+    return check_pels(w, all);
+}
+
+err read_entries(struct worker *w, int64_t until_ms)
+{
+    w->n_read = 0;
+    for (;;) {
+        if (redis_waiting(w->commands) == 0)
+            send_command_read(w);
+        if (redis_waiting(w->events) == 0)
+            send_event_read(w);
+        int64_t left = until_ms - clock_mono_ms();
+        TRY(poll_once(w, left > 100 ? 100 : left < 0 ? 0 : (int)left));
+        if (w->n_read && redis_waiting(w->events) > 0)
+            TRY(poll_once(w, 0));
+        if (w->reading_commands && redis_waiting(w->commands) == 0)
+            TRY(after_commands(w));
+        if (w->refused) {
+            w->refused = false;
+            return FAIL(REDIS_REFUSED, "redis refused a read of group %s", w->group->name);
+        }
+        if (w->n_read > commands_read(w))
+            w->count_events = next_count(w, false);
+        if (w->n_read || clock_mono_ms() >= until_ms || atomic_load(w->stop))
+            return OK;
+    }
+}
+
+void read_rewind(struct worker *w)
+{
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        p->history = p->commands;
+        p->skipped = p->seq;
+        p->skipped_ms = p->ms;
+    }
+    w->n_read = 0;
+    w->skipped_since_ms = 0;
+}
+
+/* ---- healing ---- */
+
+/* Behind the log, and no further than at the last look: the stream does not show what the log has. */
+static bool stuck(struct partition *p, int64_t head)
+{
+    bool yes = p->looked_head > p->skipped && p->looked_skipped == p->skipped;
+    p->looked_head = head;
+    p->looked_skipped = p->skipped;
+    return yes;
+}
+
+static err heal_partition(struct worker *w, struct partition *p)
+{
+    struct event *events;
+    size_t n;
+    TRY(eventlog_read(w->pg, p->topic, p->part, p->skipped, BATCH_MAX, w->arena, &events, &n));
+    struct entry *all = arena_array(w->arena, struct entry, w->n_read + n);
+    if (w->n_read)
+        memcpy(all, w->read, w->n_read * sizeof(*all));
+    for (size_t i = 0; i < n; i++)
+        all[w->n_read + i] = entry_of_event(&events[i]);
+    w->read = all;
+    w->n_read += n;
+    counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
+    return OK;
+}
+
+err read_heal(struct worker *w)
+{
+    struct head *heads;
+    size_t n;
+    TRY(eventlog_heads(w->pg, w->arena, &heads, &n));
+    for (size_t i = 0; i < n && w->n_read < BATCH_MAX; i++) {
+        struct partition *p = worker_partition(w, heads[i].topic, heads[i].part);
+        if (p && reads_events(w, p) && stuck(p, heads[i].seq))
+            TRY(heal_partition(w, p));
+    }
+    return OK;
+}

@@ -1,0 +1,105 @@
+/*
+ * One thread of one group: its connections, the partitions it owns, and the loop
+ * read → load → decide → flush → acknowledge. It shares nothing with other threads but counters and the stop flag.
+ * Private to the runner.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "bus/relay.h"
+#include "consumers/batch.h"
+
+struct parked_key {
+    enum topic topic;
+    uint64_t hash;
+    struct str key; /* owned by the set's arena */
+};
+
+/* What a batch was cut for: until this group has passed these heads, its command lanes stand still. */
+struct standstill {
+    bool active;
+    bool passed;              /* the heads are passed: the message is asked once more, finally */
+    bool late;                /* they were not passed in time */
+    struct uuid id;           /* of the message that waits */
+    struct partition *at;     /* when an event waits: its lane stands still too */
+    enum topic topic;
+    int64_t seqs[PARTITIONS_MAX];
+    int64_t deadline_ms, next_look_ms; /* monotonic */
+};
+
+struct worker {
+    const struct group *group;
+    const char *instance; /* stable name of this process among the group's members */
+    const atomic_bool *stop;
+    struct arena *arena; /* of the batch in hand */
+    struct pg *pg;
+    struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */
+    struct redis *events;   /* XREAD */
+    struct redis *outward;  /* relay and hints */
+    struct relay *relay;
+    struct partition *parts;
+    size_t n_parts;
+    struct arena *parked_arena;
+    struct parked_key *parked;
+    size_t n_parked;
+    struct standstill standstill;
+    /* what the reads brought, in the batch's arena */
+    struct entry *read;
+    size_t n_read;
+    bool reading_commands, reading_history; /* a command read is on its way; it reads from 0 */
+    bool read_ok, refused;                  /* how the last one was answered */
+    int64_t count_commands, count_events; /* entries per lane to ask for */
+    /* monotonic times, ms */
+    int64_t next_lease_ms, next_heal_ms, next_pels_ms, skipped_since_ms;
+    int failures; /* consecutive, for the backoff */
+};
+
+/* worker.c */
+struct worker *worker_new(const struct group *group, const char *instance, const atomic_bool *stop);
+struct worker *worker_free(struct worker *w);
+/* Runs until the stop flag is up, then drains: the batch in hand is finished, leases are released. */
+void worker_run(struct worker *w);
+struct partition *worker_partition(const struct worker *w, enum topic topic, int part);
+
+/* lease.c: who owns what. Lease time is PostgreSQL's clock; safety rests on the epoch in the fence. */
+/* Makes missing offset rows. */
+err lease_init(struct worker *w) _must_use_;
+/* Heartbeat, renewal, taking free partitions up to the fair share, giving surplus ones back. */
+err lease_turn(struct worker *w) _must_use_;
+/* After a failed flush or a new connection: reads what the rows say now; what is not ours any more is dropped. */
+err lease_refresh(struct worker *w) _must_use_;
+err lease_release(struct worker *w) _must_use_;
+
+/* read.c: waits for entries at most until the given monotonic time; fills w->read. Broken connections are RETRY. */
+err read_entries(struct worker *w, int64_t until_ms) _must_use_;
+/* Makes the groups of the command lanes we own. */
+void read_make_groups(struct worker *w);
+/* Compares positions with the heads of the log, and reads from the log what a stream does not show. */
+err read_heal(struct worker *w) _must_use_;
+/* After a failure: everything owned is read anew from what is committed. */
+void read_rewind(struct worker *w);
+
+/* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the log. */
+err gather_items(struct worker *w, struct item ***ret, size_t *ret_n) _must_use_;
+
+/* An event of the log in the form of a stream entry; borrows. */
+struct entry entry_of_event(const struct event *event);
+
+/* decide.c: loads rows and calls the handlers. */
+err decide(struct worker *w, struct batch *b) _must_use_;
+
+/* standstill.c */
+/* Has this group passed the heads of the topic as they are now? If not, remembers them. */
+err standstill_check(struct worker *w, enum topic topic, bool *ret_caught_up) _must_use_;
+void standstill_begin(struct worker *w, const struct item *item, enum topic topic);
+err standstill_look(struct worker *w) _must_use_;
+
+/* flush.c: one transaction, then relay, acknowledgement and hints. */
+err flush(struct worker *w, struct batch *b) _must_use_;
+
+/* parked.c */
+err parked_load(struct worker *w) _must_use_;
+bool parked_has(const struct worker *w, enum topic topic, struct str key);
+void parked_add(struct worker *w, enum topic topic, struct str key);
+void parked_queue(struct worker *w, struct batch *b);
