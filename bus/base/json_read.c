@@ -45,10 +45,8 @@ err json_peek(struct json_in *in, enum json_kind *ret)
 {
     unsigned kind = kinds[skip_space(in)];
 
-    if (kind == 0)
-        return malformed(in, "a value is missing");
-    *ret = (enum json_kind)(kind - 1);
-    return OK;
+    *ret = kind ? (enum json_kind)(kind - 1) : JSON_NULL;
+    return kind ? OK : malformed(in, "a value is missing");
 }
 
 static int hex_digit(char c)
