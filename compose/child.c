@@ -68,14 +68,19 @@ static void become_postgres(void)
         die("cannot become the user postgres");
 }
 
-/* The path of the working directory, or, when its user may not walk there (a home below a private folder),
- * the name the kernel has for it: PostgreSQL resolves the folder it is given only from inside afterwards. */
+/* The path of the working directory, or, when its user may not walk down to it (a home below a private
+ * folder), the kernel's name of a descriptor opened before the user changed. PostgreSQL enters its folder and
+ * stays there. */
 static const char *data_folder(const struct child *c)
 {
     static char path[PATH_MAX];
+    int fd = open(".", O_RDONLY | O_DIRECTORY); /* inherited */
 
     snprintf(path, sizeof(path), "%s/%s", home.path, c->cwd);
-    return access(path, X_OK) == 0 ? path : "/proc/self/cwd";
+    become_postgres();
+    if (access(path, X_OK) < 0)
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return chdir("/") == 0 ? path : NULL; /* PostgreSQL goes back to where it began, which must be allowed */
 }
 
 static void program_path(const struct child *c, char path[PATH_MAX])
@@ -112,10 +117,8 @@ static void become(const struct child *c, pid_t parent)
         die("cannot enter %s/%s: %s", home.path, c->cwd, strerror(errno));
     if (c->kind == SERVER)
         strip_environment();
-    if (c->place == POSTGRES) {
-        become_postgres();
+    if (c->place == POSTGRES)
         argv[2] = data_folder(c);
-    }
     prctl(PR_SET_PDEATHSIG, c->stop_signal);
     if (getppid() != parent)
         _exit(1);

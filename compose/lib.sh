@@ -137,8 +137,8 @@ find_postgres() {
     export DAYDREAM_PGBIN=${DAYDREAM_PGBIN%/postgres}
 }
 
-# Makes the cluster in a folder beside and renames it: data/ is whole or absent. The folder is named /proc/self/cwd
-# because the user postgres may not be allowed to walk down to the home.
+# Makes the cluster in a folder beside and renames it: data/ is whole or absent. The user postgres may not be allowed to
+# walk down to the home, hence the folder is handed over as an open descriptor.
 make_cluster() {
     local new=$home/postgres/data.new password=${DATABASE_URL#*:*:}
     [ ! -e "$home/postgres/data" ] || return 0
@@ -146,11 +146,13 @@ make_cluster() {
     rm -rf "$new"
     mkdir -m 700 "$new"
     [ "$(id -u)" != 0 ] || chown postgres:postgres "$new"
-    (cd "$new"
-     as_postgres "$DAYDREAM_PGBIN/initdb" -D /proc/self/cwd -U daydream --auth=trust --encoding=UTF8 \
+    (exec 7<"$new"
+     cd /
+     as_postgres "$DAYDREAM_PGBIN/initdb" -D /proc/self/fd/7 -U daydream --auth=trust --encoding=UTF8 \
          --locale=C.UTF-8 >"$home/log/initdb.log" 2>&1 || die "initdb failed: $(cat "$home/log/initdb.log")"
      printf '%s\n' "CREATE DATABASE daydream" "ALTER ROLE daydream PASSWORD '${password%%@*}'" |
-         as_postgres "$DAYDREAM_PGBIN/postgres" --single -D /proc/self/cwd postgres >>"$home/log/initdb.log" 2>&1
+         as_postgres "$DAYDREAM_PGBIN/postgres" --single -D /proc/self/fd/7 postgres >>"$home/log/initdb.log" 2>&1
+     cd "$new"
      printf '%s\n' "local all all scram-sha-256" "host all all 127.0.0.1/32 scram-sha-256" >pg_hba.conf
      cat >>postgresql.conf <<END
 

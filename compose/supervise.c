@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -159,13 +160,13 @@ static int wait_ready(pid_t supervisor)
 {
     char body[2000] = "", up[10];
     int64_t deadline = now_ms() + READY_TIMEOUT_MS;
-    const char *why = "it is not ready after 60 s; it keeps trying, compose/down stops it";
+    bool alive = true;
 
     while (now_ms() < deadline) {
         if (supervisor > 0 && waitpid(supervisor, NULL, WNOHANG) == supervisor)
             supervisor = 0;
         if (supervisor == 0 && home_supervisor() == 0) {
-            why = "it has ended";
+            alive = false;
             break;
         }
         learn_address();
@@ -175,7 +176,6 @@ static int wait_ready(pid_t supervisor)
         }
         nap_ms(20);
     }
-    probe_health(body, sizeof(body));
     rows_each (c) {
         char log[64];
 
@@ -183,7 +183,11 @@ static int wait_ready(pid_t supervisor)
         home_tail(log, 3);
     }
     home_tail("log/supervise.log", 8);
-    say("%s%s%s", why, *body ? ": " : "", body);
+    if (alive)
+        say("not ready after 60 s: %s; it keeps trying, compose/down stops it",
+            *body ? body : "nobody answers");
+    else
+        say("the supervisor has ended");
     return 1;
 }
 
@@ -221,6 +225,8 @@ static void prepare_process(sigset_t *signals)
     sigaddset(signals, SIGHUP);
     sigprocmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_CHILD_SUBREAPER,
+          1); /* the backends of a killed PostgreSQL come to us, not to whoever is pid 1 */
 }
 
 static int run_here(void)
