@@ -65,7 +65,7 @@ static err instance_name(char *ret, size_t size)
 static void *run_group(void *data)
 {
     struct worker *w = data;
-    pthread_setname_np(pthread_self(), w->group->name);
+    prctl(PR_SET_NAME, w->group->name);
     worker_run(w);
     worker_free(w);
     return NULL;
