@@ -75,8 +75,8 @@ enum { CODEC_MAX = 65536 }; /* bytes of a body; on the bus, sealed, four times a
  * from text or arena. A null is as if the member were not there, except in a raw field. Currency fields that are absent
  * count as DEFAULT_CURRENCY for money beside them. Limits hold in both modes.
  * MALFORMED: not strict JSON (duplicate members, bad UTF-8, lone surrogates, NUL, depth above JSON_DEPTH, trailing
- * bytes). TOO_LARGE: above CODEC_MAX. INVALID: errors (may be NULL on the bus) lists what is wrong, err_text names the
- * first. params (may be NULL; those without a value are skipped) are merged and must not also be in the body. */
+ * bytes). TOO_LARGE: above CODEC_MAX. INVALID: errors (may be NULL on the bus) lists what is wrong; on the bus err_text
+ * names the first. params (may be NULL; those without a value are skipped) are merged and must not also be in the body. */
 err codec_decode(const struct shape *shape, enum codec_mode mode, struct str text, const struct codec_param *params,
                  size_t n_params, struct arena *arena, void *ret, struct field_errors *errors) _must_use_;
 
