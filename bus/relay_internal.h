@@ -81,8 +81,6 @@ err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
 /* The ms of each event (streams[i], seqs[i]) in the log; -1 where there is none, 0 for seq 0. */
 err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
                  int64_t *ret_ms) _must_use_;
-/* The lowest offset of the groups attached to a stream; head when there is none. */
-int64_t relay_floor(const struct offsets *offsets, const struct stream *stream);
 /* Makes a stream anew, empty, its last id the floor, with its groups. */
 err relay_remake(struct relay *relay, struct stream **streams, size_t n) _must_use_;
 /* Levels groups that moved since they were last levelled; all when the set of groups changed. */

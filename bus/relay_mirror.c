@@ -59,15 +59,35 @@ err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64
     return OK;
 }
 
-int64_t relay_floor(const struct offsets *offsets, const struct stream *stream)
+/* False when no group is attached. */
+static bool lowest_offset(const struct offsets *offsets, const struct stream *stream, int64_t *ret)
+{
+    bool found = false;
+    for (size_t i = 0; i < offsets->n; i++) {
+        const struct offset *offset = &offsets->list[i];
+        if (offset->stream != stream || stream->head - offset->seq > ATTACHED_LAG)
+            continue;
+        *ret = found && *ret < offset->seq ? *ret : offset->seq;
+        found = true;
+    }
+    return found;
+}
+
+/* Where a stream begins anew: with nobody attached, as far back as a group may lag, for whoever reads it
+ * otherwise. */
+static int64_t remake_floor(const struct offsets *offsets, const struct stream *stream)
+{
+    int64_t floor = stream->head > ATTACHED_LAG ? stream->head - ATTACHED_LAG : 0;
+    lowest_offset(offsets, stream, &floor);
+    return floor < stream->head ? floor : stream->head;
+}
+
+static int64_t trim_floor(const struct offsets *offsets, const struct stream *stream)
 {
     int64_t floor = stream->head;
-    for (size_t i = 0; i < offsets->n && !mutant(MUTANT_TRIM_FLOOR); i++) {
-        const struct offset *offset = &offsets->list[i];
-        if (offset->stream == stream && offset->seq < floor && stream->head - offset->seq <= ATTACHED_LAG)
-            floor = offset->seq;
-    }
-    return floor;
+    if (!mutant(MUTANT_TRIM_FLOOR))
+        lowest_offset(offsets, stream, &floor);
+    return floor < stream->head ? floor : stream->head;
 }
 
 /* ---- making a stream anew ---- */
@@ -145,7 +165,7 @@ err relay_remake(struct relay *relay, struct stream **streams, size_t n)
     int64_t *floors = arena_array(relay->arena, int64_t, n), *ms = arena_array(relay->arena, int64_t, n);
     TRY(relay_read_failed(relay, relay_offsets(relay, relay->arena, &offsets)));
     for (size_t i = 0; i < n; i++)
-        floors[i] = relay_floor(&offsets, streams[i]);
+        floors[i] = remake_floor(&offsets, streams[i]);
     TRY(relay_read_failed(relay, relay_log_ms(relay, streams, floors, n, ms)));
     for (size_t i = 0; i < n; i++) {
         struct remake *remake = arena_new_of(relay->arena, struct remake);
@@ -305,7 +325,7 @@ err relay_trim(struct relay *relay, int64_t keep)
     TRY(relay_read_failed(relay, relay_offsets(relay, relay->arena, &offsets)));
     for (size_t i = 0; i < relay->n; i++) {
         struct stream *stream = &relay->streams[i];
-        int64_t floor = relay_floor(&offsets, stream) - keep;
+        int64_t floor = trim_floor(&offsets, stream) - keep;
         if (stream->state != STREAM_GOOD || floor <= stream->trimmed)
             continue;
         list[n] = stream;

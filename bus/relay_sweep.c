@@ -162,8 +162,10 @@ static err judge(struct relay *relay)
 {
     for (size_t i = 0; i < relay->n; i++) {
         struct stream *stream = &relay->streams[i];
-        if (stream->state == STREAM_GOOD && stream->last > stream->head)
-            stream->state = STREAM_AHEAD;
+        bool has_last =
+            stream->state == STREAM_GOOD || (stream->state == STREAM_BROKEN && stream->length >= 0);
+        if (has_last && stream->last > stream->head)
+            stream->state = STREAM_AHEAD; /* with or without holes: a person has to decide */
         if (stream->state == STREAM_AHEAD && !stream->stopped)
             log_error("a stream is ahead of the log; its partition is not relayed",
                       kv("stream", stream->name), kv("last", stream->last), kv("head", stream->head));
@@ -344,6 +346,15 @@ static err catch_up(struct relay *relay, int64_t until)
 
 /* ---- the pass ---- */
 
+/* The first event of a partition whose stream was not there at the last look. */
+static bool any_begun(const struct relay *relay)
+{
+    for (size_t i = 0; i < relay->n; i++)
+        if (relay->streams[i].state == STREAM_MISSING && relay->streams[i].head > 0)
+            return true;
+    return false;
+}
+
 static err sweep_once(struct relay *relay, int64_t until)
 {
     int64_t now = clock_mono_ms();
@@ -358,6 +369,7 @@ static err sweep_once(struct relay *relay, int64_t until)
         relay->verified_ms = now;
     }
     TRY(catch_up(relay, until));
+    relay->again |= any_begun(relay);
     if (relay->again)
         relay->verified_ms = 0;
     return OK;
