@@ -1,6 +1,6 @@
 /*
- * What handlers call: answers, emitted events, timers, jobs. Everything is only noted here, in the batch's arena; the
- * flush writes it or nothing.
+ * What handlers call: answers, emitted events, timers, jobs. Everything is only noted here, in the batch's
+ * arena; the flush writes it or nothing.
  */
 #include "consumers/batch.h"
 
@@ -51,8 +51,10 @@ enum answer succeed(struct batch *b, int http, struct str result)
     return ANSWER_DONE;
 }
 
-/* The stored form of a refusal, which the door renders as a problem: {"error":"CONFLICT","detail":"…", members}. */
-static struct str problem(struct batch *b, enum err_code code, struct str members, const char *format, va_list args)
+/* The stored form of a refusal, which the door renders as a problem: {"error":"CONFLICT","detail":"…",
+ * members}. */
+static struct str problem(struct batch *b, enum err_code code, struct str members, const char *format,
+                          va_list args)
 {
     char detail[512];
     vsnprintf(detail, sizeof(detail), format, args);
@@ -157,7 +159,8 @@ void batch_emit(struct batch *b, enum message type, struct str key, const void *
     *list_add(b->arena, &b->events) = event;
 }
 
-/* The last word of a batch about a timer counts: what was noted before under that name and key is replaced. */
+/* The last word of a batch about a timer counts: what was noted before under that name and key is replaced.
+ */
 static struct timer_change *timer_change(struct batch *b, const char *name, struct str key)
 {
     for (size_t i = 0; i < b->timers.n; i++)
@@ -168,7 +171,8 @@ static struct timer_change *timer_change(struct batch *b, const char *name, stru
     return change;
 }
 
-void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms, enum message type, const void *data)
+void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms, enum message type,
+               const void *data)
 {
     struct timer_change *change = timer_change(b, name, key);
     change->cancel = false;

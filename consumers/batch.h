@@ -1,6 +1,6 @@
 /*
- * A batch: the messages read together, the rows they concern, and everything their handlers decided, until one flush
- * commits or voids it all. Private to the runner; handlers see group.h and rows.h.
+ * A batch: the messages read together, the rows they concern, and everything their handlers decided, until
+ * one flush commits or voids it all. Private to the runner; handlers see group.h and rows.h.
  */
 #pragma once
 
@@ -14,15 +14,16 @@ enum { BATCH_MAX = 256 };
 struct partition {
     enum topic topic;
     int part;
-    bool commands;              /* this group handles the topic's commands */
+    bool commands; /* this group handles the topic's commands */
     bool owned;
-    bool history;               /* the PEL may hold what was not handled: read it from 0 before anything new */
-    int64_t epoch, flush;       /* of the fence row, as of our last look or flush */
-    int64_t seq, ms;            /* committed offset of the event lane */
-    int64_t skipped, skipped_ms; /* ≥ seq: behind it are events that concern nobody here; committed with a later flush */
-    int64_t read;                /* while gathering: the last event that is in the batch */
-    bool touched;                /* while flushing: its fence row is concerned, */
-    int64_t hi, hi_ms;           /* and its event lane is decided up to here */
+    bool history;         /* the PEL may hold what was not handled: read it from 0 before anything new */
+    int64_t epoch, flush; /* of the fence row, as of our last look or flush */
+    int64_t seq, ms;      /* committed offset of the event lane */
+    int64_t skipped,
+        skipped_ms; /* ≥ seq: behind it are events that concern nobody here; committed with a later flush */
+    int64_t read;   /* while gathering: the last event that is in the batch */
+    bool touched;   /* while flushing: its fence row is concerned, */
+    int64_t hi, hi_ms;                   /* and its event lane is decided up to here */
     int64_t looked_head, looked_skipped; /* at the last look of read_heal() */
     char lane[STREAM_NAME], stream[STREAM_NAME];
 };
@@ -43,9 +44,9 @@ struct item {
     struct delivery message;
     enum item_fate fate;
     enum answer answer;
-    bool waited;             /* answered NOT_YET once, */
-    enum topic waits_for;    /* for a fact of this topic */
-    bool poison;             /* the offender itself, not a follower of its key */
+    bool waited;          /* answered NOT_YET once, */
+    enum topic waits_for; /* for a fact of this topic */
+    bool poison;          /* the offender itself, not a follower of its key */
     struct uuid same_as;
     struct str replyto;      /* of a row that stands already, for the hint */
     const char *park_reason; /* stable word */
@@ -108,8 +109,9 @@ struct batch {
     struct item **items;
     size_t n;
     struct item *current;
-    enum topic waits_for; /* topic of the last not_yet() */
-    bool caught_up[TOPIC_COUNT]; /* this group has passed the heads of the topic as they were before the load */
+    enum topic waits_for;        /* topic of the last not_yet() */
+    bool caught_up[TOPIC_COUNT]; /* this group has passed the heads of the topic as they were before the load
+                                  */
     struct rows *rows;
     list_of(struct event) events;
     list_of(struct completion) completions;

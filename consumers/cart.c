@@ -1,7 +1,7 @@
 /*
- * Carts: one per user, a line per product. Adding is adding: parallel adds of one product sum up, of several products
- * keep all lines, since one thread writes a cart. Check-out empties the cart and asks orders for the order in one
- * transaction; an order that is refused or cancelled offers its lines back by a merge.
+ * Carts: one per user, a line per product. Adding is adding: parallel adds of one product sum up, of several
+ * products keep all lines, since one thread writes a cart. Check-out empties the cart and asks orders for the
+ * order in one transaction; an order that is refused or cancelled offers its lines back by a merge.
  */
 #include "consumers/group.h"
 
@@ -19,9 +19,9 @@ static const struct table line_table = {
     .name = "cart_line",
     .size = sizeof(struct cart_line),
     .keys = 1,
-    .columns = {COLUMN(UUID, cart_line, id), COLUMN(UUID, cart_line, user_id), COLUMN(UUID, cart_line, product_id),
-                COLUMN(INT, cart_line, quantity), COLUMN(INT, cart_line, created_ms),
-                COLUMN(INT, cart_line, updated_ms)},
+    .columns = {COLUMN(UUID, cart_line, id), COLUMN(UUID, cart_line, user_id),
+                COLUMN(UUID, cart_line, product_id), COLUMN(INT, cart_line, quantity),
+                COLUMN(INT, cart_line, created_ms), COLUMN(INT, cart_line, updated_ms)},
 };
 
 /* What carts know of the catalogue: does the product exist, can it be bought. */
@@ -144,8 +144,9 @@ static enum answer add_item(struct batch *b, const struct cart_add_item *c)
 static enum answer remove_line(struct batch *b, struct cart_line *line)
 {
     emit_cart_item_removed(b, uuid_str(line->user_id, batch_arena(b)),
-                           &(struct cart_item_removed){
-                               .user_id = line->user_id, .item_id = line->id, .product_id = line->product_id});
+                           &(struct cart_item_removed){.user_id = line->user_id,
+                                                       .item_id = line->id,
+                                                       .product_id = line->product_id});
     row_delete(b, line);
     return succeed(b, 204, STR(""));
 }
@@ -201,7 +202,8 @@ static enum answer clear_cart(struct batch *b, const struct cart_clear *c)
 {
     if (count_lines(b, c->user_id) > 0) {
         empty_cart(b, c->user_id);
-        emit_cart_cleared(b, uuid_str(c->user_id, batch_arena(b)), &(struct cart_cleared){.user_id = c->user_id});
+        emit_cart_cleared(b, uuid_str(c->user_id, batch_arena(b)),
+                          &(struct cart_cleared){.user_id = c->user_id});
     }
     return succeed(b, 204, STR(""));
 }
@@ -220,7 +222,8 @@ static enum answer check_out(struct batch *b, const struct cart_check_out *c)
     struct uuid order = batch_message(b)->id;
     if (n == 0)
         return reject(b, ERR_CONFLICT, "The cart is empty.");
-    struct order_place_requested_lines *asked = arena_array(batch_arena(b), struct order_place_requested_lines, n);
+    struct order_place_requested_lines *asked =
+        arena_array(batch_arena(b), struct order_place_requested_lines, n);
     struct cart_checked_out_lines *gone = arena_array(batch_arena(b), struct cart_checked_out_lines, n);
     for (each_line(line, b, c->user_id)) {
         asked[i].product_id = gone[i].product_id = line->product_id;

@@ -1,7 +1,8 @@
 /*
- * Load and decide. One statement per table and column brings every row the batch concerns, without locks, since this
- * thread alone writes these aggregates; then the handlers run in order. A batch is decided anew from the start, with
- * fresh rows, when a message turns out to be poison or when a missing fact is settled: nothing was written yet.
+ * Load and decide. One statement per table and column brings every row the batch concerns, without locks,
+ * since this thread alone writes these aggregates; then the handlers run in order. A batch is decided anew
+ * from the start, with fresh rows, when a message turns out to be poison or when a missing fact is settled:
+ * nothing was written yet.
  */
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
@@ -14,8 +15,9 @@ static const struct pg_stmt read_commands = {
     "read_commands", "SELECT id, coalesce(replyto, '') FROM command WHERE id = ANY($1::uuid[])"};
 
 static const struct pg_stmt read_command_keys = {
-    "read_command_keys", "SELECT c.client, c.idempotencykey, c.id FROM unnest($1::text[], $2::text[]) AS x(client, key)"
-                         " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
+    "read_command_keys",
+    "SELECT c.client, c.idempotencykey, c.id FROM unnest($1::text[], $2::text[]) AS x(client, key)"
+    " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
 
 /* ---- commands that have a row already ---- */
 
@@ -26,7 +28,8 @@ struct known {
 static void queue_known(struct worker *w, struct batch *b, struct known *known)
 {
     struct pg_array ids = pg_array(b->arena, PG_UUID, (int)b->n);
-    struct pg_array clients = pg_array(b->arena, PG_TEXT, (int)b->n), keys = pg_array(b->arena, PG_TEXT, (int)b->n);
+    struct pg_array clients = pg_array(b->arena, PG_TEXT, (int)b->n),
+                    keys = pg_array(b->arena, PG_TEXT, (int)b->n);
     for (size_t i = 0; i < b->n; i++) {
         const struct item *item = b->items[i];
         if (!item->message.command || uuid_is_nil(item->message.id))
@@ -70,7 +73,8 @@ static const struct item *earlier_with_key(const struct batch *b, size_t n)
 
 static bool may_be_known(const struct item *item)
 {
-    return item->message.command && (item->fate == ITEM_HANDLE || item->fate == ITEM_LATE || item->fate == ITEM_PARK);
+    return item->message.command &&
+           (item->fate == ITEM_HANDLE || item->fate == ITEM_LATE || item->fate == ITEM_PARK);
 }
 
 static void mark_rows(struct batch *b, const struct pg_result *rows)

@@ -1,8 +1,9 @@
 /*
- * One flush: everything a batch decided becomes one transaction with one Sync; after the commit, and only then, the
- * events go to their streams, the commands are acknowledged and deleted, and whoever waits for a result is woken.
- * A crash before the commit repeats the batch; a crash after it is repaired by the sweep (events), by the command rows
- * (the repeat of an unacknowledged command finds its row) and by the doors' polling (hints).
+ * One flush: everything a batch decided becomes one transaction with one Sync; after the commit, and only
+ * then, the events go to their streams, the commands are acknowledged and deleted, and whoever waits for a
+ * result is woken. A crash before the commit repeats the batch; a crash after it is repaired by the sweep
+ * (events), by the command rows (the repeat of an unacknowledged command finds its row) and by the doors'
+ * polling (hints).
  */
 #include <poll.h>
 
@@ -41,8 +42,9 @@ static void refuse_late(struct batch *b)
     for (size_t i = 0; i < b->n; i++)
         if (b->items[i]->fate == ITEM_LATE) {
             b->items[i]->http = err_http(ERR_UNAVAILABLE);
-            b->items[i]->result = STR("{\"error\":\"UNAVAILABLE\",\"detail\":\"A fact this command needs has not arrived in"
-                                      " time; repeat it.\"}");
+            b->items[i]->result =
+                STR("{\"error\":\"UNAVAILABLE\",\"detail\":\"A fact this command needs has not arrived in"
+                    " time; repeat it.\"}");
         }
 }
 
@@ -80,7 +82,8 @@ static void settle_partitions(struct worker *w)
 
 /* ---- after the commit ---- */
 
-/* Replies to acknowledgements and hints carry nothing we act upon: what is lost here is repeated or polled. */
+/* Replies to acknowledgements and hints carry nothing we act upon: what is lost here is repeated or polled.
+ */
 static void on_reply(void *data, const struct redis_reply *reply)
 {
     (void)data;

@@ -1,7 +1,7 @@
 /*
- * The statements of a flush, in the order in which they are sent: the fence first (it voids everything when somebody
- * else owns a partition), then rows, command results, timers, jobs, parked messages, and last the heads and the log,
- * so that heads are locked for about one fsync.
+ * The statements of a flush, in the order in which they are sent: the fence first (it voids everything when
+ * somebody else owns a partition), then rows, command results, timers, jobs, parked messages, and last the
+ * heads and the log, so that heads are locked for about one fsync.
  */
 #include "consumers/flush_queue.h"
 
@@ -14,36 +14,43 @@ static const struct pg_stmt fence = {
 
 /* For the mutation gate: moves offsets whoever asks. */
 static const struct pg_stmt no_fence = {
-    "no_fence", "UPDATE consumer_offset o SET flush = o.flush + 1, seq = greatest(o.seq, coalesce(x.hi, o.seq)),"
-                " ms = coalesce(x.ms_of_hi, o.ms)"
-                " FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-                " $8::bigint[]) AS x(topic, part, epoch, flush, lo, hi, ms_of_hi)"
-                " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part"};
+    "no_fence",
+    "UPDATE consumer_offset o SET flush = o.flush + 1, seq = greatest(o.seq, coalesce(x.hi, o.seq)),"
+    " ms = coalesce(x.ms_of_hi, o.ms)"
+    " FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
+    " $8::bigint[]) AS x(topic, part, epoch, flush, lo, hi, ms_of_hi)"
+    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part"};
 
 static const struct pg_stmt insert_commands = {
-    "insert_commands",
-    "INSERT INTO command (id, client, idempotencykey, fingerprint, topic, part, type, status, http_status, result,"
-    " same_as, replyto, correlationid, created_ms, done_ms)"
-    " SELECT id, client, key, fingerprint, topic, part::int, type, status, http::int, result, same_as, replyto,"
-    "  correlation, created, $1::bigint"
-    " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[],"
-    "  $10::bigint[], $11::text[], $12::uuid[], $13::text[], $14::text[], $15::bigint[])"
-    "  AS x(id, client, key, fingerprint, topic, part, type, status, http, result, same_as, replyto, correlation,"
-    "  created) ORDER BY client, key, id"};
+    "insert_commands", "INSERT INTO command (id, client, idempotencykey, fingerprint, topic, part, type, "
+                       "status, http_status, result,"
+                       " same_as, replyto, correlationid, created_ms, done_ms)"
+                       " SELECT id, client, key, fingerprint, topic, part::int, type, status, http::int, "
+                       "result, same_as, replyto,"
+                       "  correlation, created, $1::bigint"
+                       " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], "
+                       "$7::bigint[], $8::text[], $9::text[],"
+                       "  $10::bigint[], $11::text[], $12::uuid[], $13::text[], $14::text[], $15::bigint[])"
+                       "  AS x(id, client, key, fingerprint, topic, part, type, status, http, result, "
+                       "same_as, replyto, correlation,"
+                       "  created) ORDER BY client, key, id"};
 
 static const struct pg_stmt complete_commands = {
-    "complete_commands", "UPDATE command c SET status = x.status, http_status = x.http::int, result = x.result,"
-                         " done_ms = $1::bigint"
-                         " FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[]) AS x(id, status, http, result)"
-                         " WHERE c.id = x.id AND c.status = 'running' RETURNING c.id, c.replyto"};
+    "complete_commands",
+    "UPDATE command c SET status = x.status, http_status = x.http::int, result = x.result,"
+    " done_ms = $1::bigint"
+    " FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[]) AS x(id, status, http, result)"
+    " WHERE c.id = x.id AND c.status = 'running' RETURNING c.id, c.replyto"};
 
 static const struct pg_stmt set_timers = {
     "set_timers",
     "INSERT INTO timer (grp, name, key, due_ms, topic, part, type, data, correlationid, causationid, actor)"
     " SELECT $1, name, key, due, topic, part::int, type, data, correlation, cause, actor"
-    " FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],"
+    " FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], "
+    "$9::text[],"
     "  $10::text[], $11::text[]) AS x(name, key, due, topic, part, type, data, correlation, cause, actor)"
-    " ORDER BY name, key ON CONFLICT (grp, name, key) DO UPDATE SET due_ms = excluded.due_ms, data = excluded.data"};
+    " ORDER BY name, key ON CONFLICT (grp, name, key) DO UPDATE SET due_ms = excluded.due_ms, data = "
+    "excluded.data"};
 
 static const struct pg_stmt cancel_timers = {
     "cancel_timers", "DELETE FROM timer t USING (SELECT t.id FROM timer t JOIN unnest($2::text[], $3::text[])"
@@ -54,7 +61,8 @@ static const struct pg_stmt insert_jobs = {
     "insert_jobs",
     "INSERT INTO job (id, kind, key, payload, due_ms, correlationid, causationid, actor, traceparent)"
     " SELECT id, kind, key, payload, $1::bigint, correlation, cause, actor, traceparent"
-    " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
+    " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], "
+    "$9::text[])"
     "  WITH ORDINALITY AS x(id, kind, key, payload, correlation, cause, actor, traceparent, n) ORDER BY n"};
 
 /* ---- building arrays column by column ---- */
@@ -110,7 +118,8 @@ void flush_queue_fence(struct worker *w, struct batch *b)
             pg_array_null(&c.a[6]);
         }
     }
-    queue_columns(w->pg, mutant(MUTANT_EPOCH) ? &no_fence : &fence, pg_text(str_of(w->group->name)), &c, NULL, NULL);
+    queue_columns(w->pg, mutant(MUTANT_EPOCH) ? &no_fence : &fence, pg_text(str_of(w->group->name)), &c, NULL,
+                  NULL);
 }
 
 /* ---- commands ---- */
@@ -231,7 +240,8 @@ void flush_queue_timers(struct worker *w, struct batch *b)
 
 void flush_queue_jobs(struct worker *w, struct batch *b)
 {
-    static const enum pg_type types[] = {PG_UUID, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT};
+    static const enum pg_type types[] = {PG_UUID, PG_TEXT, PG_TEXT, PG_TEXT,
+                                         PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT};
     struct columns c = columns(b->arena, types, 8, b->jobs.n);
     for (size_t i = 0; i < b->jobs.n; i++) {
         const struct job_request *job = &b->jobs.p[i];

@@ -5,6 +5,7 @@
 
 void flush_queue_fence(struct worker *w, struct batch *b); /* partitions that are `touched`, up to `hi` */
 void flush_queue_commands(struct worker *w, struct batch *b);
-void flush_queue_completions(struct worker *w, struct batch *b, struct pg_result **ret); /* id, replyto of each */
+void flush_queue_completions(struct worker *w, struct batch *b,
+                             struct pg_result **ret); /* id, replyto of each */
 void flush_queue_timers(struct worker *w, struct batch *b);
 void flush_queue_jobs(struct worker *w, struct batch *b);

@@ -1,7 +1,7 @@
 /*
- * From entries to items. Entries of partitions that are not ours and events that were seen are dropped; a gap in the
- * sequence is filled from the log; commands are decoded and told apart from repeats within the batch. What cannot be
- * read at all has no key of its own and is parked under its entry id.
+ * From entries to items. Entries of partitions that are not ours and events that were seen are dropped; a gap
+ * in the sequence is filled from the log; commands are decoded and told apart from repeats within the batch.
+ * What cannot be read at all has no key of its own and is parked under its entry id.
  */
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
@@ -66,7 +66,8 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
         return;
     if (!entry->command && !handled)
         item->fate = ITEM_SKIP;
-    else if (!handled || message_types[type].command != entry->command || message_types[type].topic != entry->topic)
+    else if (!handled || message_types[type].command != entry->command ||
+             message_types[type].topic != entry->topic)
         offend(item, "unknown-type", entry->envelope.type);
     else
         decode(w, item, &message_types[type]);
@@ -106,8 +107,8 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
         int64_t missing = up_to - p->read;
         struct event *events;
         size_t n;
-        TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read, missing < BATCH_MAX ? (int)missing : BATCH_MAX,
-                          g->w->arena, &events, &n));
+        TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read,
+                          missing < BATCH_MAX ? (int)missing : BATCH_MAX, g->w->arena, &events, &n));
         if (n == 0)
             return FAIL(PG_RETRY, "the stream shows an event that the log does not have");
         struct entry *entries = arena_array(g->w->arena, struct entry, n);
@@ -141,7 +142,8 @@ static bool in_batch(const struct gathered *g, const struct item *item)
     return false;
 }
 
-/* An entry in the PEL whose body was deleted from the lane: there is nothing to handle, only to acknowledge. */
+/* An entry in the PEL whose body was deleted from the lane: there is nothing to handle, only to acknowledge.
+ */
 static void acknowledge_hole(struct worker *w, const struct partition *p, const struct entry *entry)
 {
     log_warn("a waiting command was deleted from its lane", kv("lane", p->lane), kv("entry", entry->entry));

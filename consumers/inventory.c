@@ -1,8 +1,8 @@
 /*
- * Inventory: what is on hand, what is held for whom, and the ledger of movements whose sum is what is on hand. One hold
- * per (order, product); requests about one product are decided in the order in which they stand in its partition, which
- * is what fair means when many want the last unit. A release undoes whatever the pair has: held goes free, committed
- * comes back.
+ * Inventory: what is on hand, what is held for whom, and the ledger of movements whose sum is what is on
+ * hand. One hold per (order, product); requests about one product are decided in the order in which they
+ * stand in its partition, which is what fair means when many want the last unit. A release undoes whatever
+ * the pair has: held goes free, committed comes back.
  */
 #include "consumers/group.h"
 
@@ -18,8 +18,9 @@ static const struct table stock_table = {
     .name = "stock",
     .size = sizeof(struct stock),
     .keys = 1,
-    .columns = {COLUMN(UUID, stock, product_id), COLUMN(UUID, stock, warehouse_id), COLUMN(INT, stock, quantity),
-                COLUMN(INT, stock, reserved), COLUMN(INT, stock, version), COLUMN(INT, stock, updated_ms)},
+    .columns = {COLUMN(UUID, stock, product_id), COLUMN(UUID, stock, warehouse_id),
+                COLUMN(INT, stock, quantity), COLUMN(INT, stock, reserved), COLUMN(INT, stock, version),
+                COLUMN(INT, stock, updated_ms)},
 };
 
 struct stock_movement {
@@ -52,8 +53,9 @@ static const struct table hold_table = {
     .size = sizeof(struct stock_hold),
     .keys = 2,
     .columns = {COLUMN(UUID, stock_hold, order_id), COLUMN(UUID, stock_hold, product_id),
-                COLUMN(INT, stock_hold, quantity), COLUMN(TEXT, stock_hold, state), COLUMN(TEXT, stock_hold, lines),
-                COLUMN(INT, stock_hold, created_ms), COLUMN(INT, stock_hold, updated_ms)},
+                COLUMN(INT, stock_hold, quantity), COLUMN(TEXT, stock_hold, state),
+                COLUMN(TEXT, stock_hold, lines), COLUMN(INT, stock_hold, created_ms),
+                COLUMN(INT, stock_hold, updated_ms)},
 };
 
 /* The one warehouse of migration 0002. */
@@ -88,9 +90,10 @@ static void save_stock(struct batch *b, struct stock *stock, const char *cause)
                                                .cause = str_of(cause)});
 }
 
-/* Moves the quantity on hand by a signed difference; the caller has checked that neither stock nor holds break. */
-static struct stock_movement *move_stock(struct batch *b, struct stock *stock, int64_t difference, struct str type,
-                                         struct uuid order, struct str reason)
+/* Moves the quantity on hand by a signed difference; the caller has checked that neither stock nor holds
+ * break. */
+static struct stock_movement *move_stock(struct batch *b, struct stock *stock, int64_t difference,
+                                         struct str type, struct uuid order, struct str reason)
 {
     struct stock_movement *m = row_new(b, &movement_table);
     stock->quantity += difference;
@@ -138,12 +141,14 @@ static enum answer open_stock(struct batch *b, const struct stock_opened *e)
 
 /* ---- movements booked by people ---- */
 
-/* What a movement type does with its quantity: ADJUSTMENT is a signed difference, the others only take positive ones. */
+/* What a movement type does with its quantity: ADJUSTMENT is a signed difference, the others only take
+ * positive ones. */
 static const struct movement_type {
     const char *name;
     int sign;
     bool is_signed;
-} movement_types[] = {{"ENTRY", 1, false}, {"EXIT", -1, false}, {"RETURN", 1, false}, {"ADJUSTMENT", 1, true}};
+} movement_types[] = {
+    {"ENTRY", 1, false}, {"EXIT", -1, false}, {"RETURN", 1, false}, {"ADJUSTMENT", 1, true}};
 
 static const struct movement_type *movement_type(struct str name)
 {
@@ -176,7 +181,8 @@ static void want_adjust(struct batch *b, const struct stock_adjust *c)
     want(b, &stock_table, "product_id", VALUE_UUID(c->product_id));
 }
 
-static enum answer check_adjust(struct batch *b, const struct stock_adjust *c, const struct movement_type *type)
+static enum answer check_adjust(struct batch *b, const struct stock_adjust *c,
+                                const struct movement_type *type)
 {
     if (!type)
         return reject_field(b, "movement_type", "must be one of ENTRY, EXIT, ADJUSTMENT, RETURN");
@@ -189,8 +195,9 @@ static enum answer check_adjust(struct batch *b, const struct stock_adjust *c, c
     return ANSWER_DONE;
 }
 
-/* Stock of a product opens with the event that its creation emitted into this very partition, but a command has a lane
- * of its own and may come first: wait for what the partition holds before saying that there is no such product. */
+/* Stock of a product opens with the event that its creation emitted into this very partition, but a command
+ * has a lane of its own and may come first: wait for what the partition holds before saying that there is no
+ * such product. */
 static enum answer adjust_stock(struct batch *b, const struct stock_adjust *c)
 {
     const struct movement_type *type = movement_type(c->movement_type);
@@ -206,7 +213,8 @@ static enum answer adjust_stock(struct batch *b, const struct stock_adjust *c)
     if (stock->quantity + difference < stock->reserved)
         return reject(b, ERR_CONFLICT, "On hand are %lld, of which %lld are held for orders.",
                       (long long)stock->quantity, (long long)stock->reserved);
-    struct stock_movement *m = move_stock(b, stock, difference, c->movement_type, (struct uuid){{0}}, c->reason);
+    struct stock_movement *m =
+        move_stock(b, stock, difference, c->movement_type, (struct uuid){{0}}, c->reason);
     save_stock(b, stock, type->name);
     return succeed(b, 201, movement_json(b, m, stock));
 }
@@ -247,7 +255,8 @@ static struct str lines_json(struct batch *b, const struct stock_hold_requested 
     return buf_view(&text);
 }
 
-static enum answer refuse_hold(struct batch *b, const struct stock_hold_requested *e, int64_t asked, int64_t available)
+static enum answer refuse_hold(struct batch *b, const struct stock_hold_requested *e, int64_t asked,
+                               int64_t available)
 {
     emit_order_stock_refused(b, uuid_str(e->order_id, batch_arena(b)),
                              &(struct order_stock_refused){.order_id = e->order_id,
@@ -293,12 +302,14 @@ static enum answer commit_stock(struct batch *b, const struct stock_commit_reque
     move_stock(b, stock, -hold->quantity, STR("EXIT"), e->order_id, STR("order"));
     set_hold(b, hold, "committed");
     save_stock(b, stock, "committed");
-    emit_order_stock_committed(b, uuid_str(e->order_id, batch_arena(b)),
-                               &(struct order_stock_committed){.order_id = e->order_id, .product_id = e->product_id});
+    emit_order_stock_committed(
+        b, uuid_str(e->order_id, batch_arena(b)),
+        &(struct order_stock_committed){.order_id = e->order_id, .product_id = e->product_id});
     return ANSWER_DONE;
 }
 
-/* Releases are asked for every product ever asked, also for what was refused: then there is nothing to undo. */
+/* Releases are asked for every product ever asked, also for what was refused: then there is nothing to undo.
+ */
 static enum answer release_stock(struct batch *b, const struct stock_release_requested *e)
 {
     struct stock *stock = find_stock(b, e->product_id);
@@ -312,8 +323,9 @@ static enum answer release_stock(struct batch *b, const struct stock_release_req
         set_hold(b, hold, "released");
         save_stock(b, stock, "released");
     }
-    emit_order_stock_released(b, uuid_str(e->order_id, batch_arena(b)),
-                              &(struct order_stock_released){.order_id = e->order_id, .product_id = e->product_id});
+    emit_order_stock_released(
+        b, uuid_str(e->order_id, batch_arena(b)),
+        &(struct order_stock_released){.order_id = e->order_id, .product_id = e->product_id});
     return ANSWER_DONE;
 }
 

@@ -1,7 +1,8 @@
 /*
- * Ownership of partitions. A member says it is alive; each takes free partitions up to ceil(partitions / members) and
- * gives surplus back between batches. A restarted instance has its old name and takes its own partitions back at once.
- * Taking bumps the epoch, so a former owner that was only slow finds its next flush void.
+ * Ownership of partitions. A member says it is alive; each takes free partitions up to ceil(partitions /
+ * members) and gives surplus back between batches. A restarted instance has its old name and takes its own
+ * partitions back at once. Taking bumps the epoch, so a former owner that was only slow finds its next flush
+ * void.
  */
 #include <stdlib.h>
 
@@ -17,16 +18,16 @@ static const struct pg_stmt insert_offsets = {
                       " LEFT JOIN stream_head h ON $4::boolean AND h.topic = x.topic AND h.part = x.part"
                       " ORDER BY 2, 3 ON CONFLICT DO NOTHING"};
 
-static const struct pg_stmt heartbeat = {
-    "heartbeat", "INSERT INTO member (grp, instance, until)"
-                 " VALUES ($1, $2, now() + $3::bigint * interval '1 millisecond')"
-                 " ON CONFLICT (grp, instance) DO UPDATE SET until = excluded.until"};
+static const struct pg_stmt heartbeat = {"heartbeat",
+                                         "INSERT INTO member (grp, instance, until)"
+                                         " VALUES ($1, $2, now() + $3::bigint * interval '1 millisecond')"
+                                         " ON CONFLICT (grp, instance) DO UPDATE SET until = excluded.until"};
 
 static const struct pg_stmt forget_members = {
     "forget_members", "DELETE FROM member WHERE grp = $1 AND until < now() - interval '1 minute'"};
 
-static const struct pg_stmt count_members = {
-    "count_members", "SELECT count(*) FROM member WHERE grp = $1 AND until > now()"};
+static const struct pg_stmt count_members = {"count_members",
+                                             "SELECT count(*) FROM member WHERE grp = $1 AND until > now()"};
 
 static const struct pg_stmt renew_leases = {
     "renew_leases", "UPDATE consumer_offset o SET lease_until = now() + $2::bigint * interval '1 millisecond'"
@@ -45,14 +46,16 @@ static const struct pg_stmt take_leases = {
     " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms"};
 
 static const struct pg_stmt read_leases = {
-    "read_leases", "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1 AND owner = $2"};
+    "read_leases",
+    "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1 AND owner = $2"};
 
 static const struct pg_stmt release_leases = {
     "release_leases", "UPDATE consumer_offset o SET owner = NULL, lease_until = NULL"
                       " FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS x(topic, part, epoch)"
                       " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"};
 
-static const struct pg_stmt leave_members = {"leave_members", "DELETE FROM member WHERE grp = $1 AND instance = $2"};
+static const struct pg_stmt leave_members = {"leave_members",
+                                             "DELETE FROM member WHERE grp = $1 AND instance = $2"};
 
 struct lease_list {
     struct pg_array topics, parts, epochs;
@@ -122,12 +125,9 @@ static struct partition *partition_of_row(struct worker *w, const struct pg_resu
 static err take(struct worker *w, size_t n, bool *ret_taken)
 {
     struct lease_list mine = owned_list(w);
-    struct pg_param params[] = {group_name(w),
-                                pg_text(str_of(w->instance)),
-                                pg_int(conf_int(SET_LEASE_MS)),
-                                pg_int((int64_t)n),
-                                pg_array_param(&mine.topics),
-                                pg_array_param(&mine.parts)};
+    struct pg_param params[] = {
+        group_name(w),      pg_text(str_of(w->instance)), pg_int(conf_int(SET_LEASE_MS)),
+        pg_int((int64_t)n), pg_array_param(&mine.topics), pg_array_param(&mine.parts)};
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
     TRY(pg_call(w->pg, &take_leases, 6, params, &r));
     for (int i = 0; i < pg_rows(r); i++) {
@@ -141,13 +141,13 @@ static err take(struct worker *w, size_t n, bool *ret_taken)
 
 static err release(struct worker *w, struct lease_list *list)
 {
-    struct pg_param params[] = {group_name(w), pg_array_param(&list->topics),
-                                pg_array_param(&list->parts),
+    struct pg_param params[] = {group_name(w), pg_array_param(&list->topics), pg_array_param(&list->parts),
                                 pg_array_param(&list->epochs)};
     return pg_call(w->pg, &release_leases, 4, params, NULL);
 }
 
-/* Gives back what exceeds the fair share, highest partitions first. Nothing of theirs is in hand between batches. */
+/* Gives back what exceeds the fair share, highest partitions first. Nothing of theirs is in hand between
+ * batches. */
 static err release_surplus(struct worker *w, size_t surplus)
 {
     struct lease_list list = lease_list(w->arena, surplus);
@@ -206,7 +206,8 @@ err lease_refresh(struct worker *w)
         w->parts[i].owned = false;
     for (int i = 0; i < pg_rows(r); i++) {
         struct partition *p = partition_of_row(w, r, i);
-        /* An epoch we did not take ourselves belongs to a take whose reply was lost: take it again, properly. */
+        /* An epoch we did not take ourselves belongs to a take whose reply was lost: take it again, properly.
+         */
         if (p && p->epoch == pg_get_int(r, i, 2))
             set_partition(p, r, i);
     }

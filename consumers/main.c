@@ -1,8 +1,8 @@
 /*
- * daydream-consumers: runs every group, one thread each. An instance has a stable name (the lowest free number, held by
- * a lock file), so that a restarted one takes its own partitions back at once. SIGTERM drains: the batch in hand is
- * finished, leases are released, the process leaves in less than two seconds; a second SIGTERM ends it on the spot,
- * which is safe by design.
+ * daydream-consumers: runs every group, one thread each. An instance has a stable name (the lowest free
+ * number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
+ * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
+ * second SIGTERM ends it on the spot, which is safe by design.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
- * Parking. When a message cannot be handled, its key is parked for (group, topic, key): it and all later messages of
- * that key wait in dead_letter, in order; everybody else flows. The set of parked keys is kept in memory and read anew
- * with each lease turn; while it is empty the check costs nothing.
+ * Parking. When a message cannot be handled, its key is parked for (group, topic, key): it and all later
+ * messages of that key wait in dead_letter, in order; everybody else flows. The set of parked keys is kept in
+ * memory and read anew with each lease turn; while it is empty the check costs nothing.
  */
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
@@ -17,14 +17,17 @@
 static const struct pg_stmt read_parked = {
     "read_parked", "SELECT DISTINCT topic, key FROM dead_letter WHERE grp = $1 AND state = 'parked'"};
 
-static const struct pg_stmt insert_parked = {
-    "insert_parked",
-    "INSERT INTO dead_letter (grp, topic, key, lane, entry, seq, command_id, type, reason, detail, attempts, build,"
-    " envelope, parked_ms)"
-    " SELECT $1, topic, key, lane, entry, seq, command_id, type, reason, detail, attempts, $2, envelope, $3::bigint"
-    " FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::uuid[], $10::text[], $11::text[],"
-    "  $12::text[], $13::bigint[], $14::text[]) WITH ORDINALITY"
-    "  AS x(topic, key, lane, entry, seq, command_id, type, reason, detail, attempts, envelope, n) ORDER BY n"};
+static const struct pg_stmt insert_parked = {"insert_parked",
+                                             "INSERT INTO dead_letter (grp, topic, key, lane, entry, seq, "
+                                             "command_id, type, reason, detail, attempts, build,"
+                                             " envelope, parked_ms)"
+                                             " SELECT $1, topic, key, lane, entry, seq, command_id, type, "
+                                             "reason, detail, attempts, $2, envelope, $3::bigint"
+                                             " FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], "
+                                             "$8::bigint[], $9::uuid[], $10::text[], $11::text[],"
+                                             "  $12::text[], $13::bigint[], $14::text[]) WITH ORDINALITY"
+                                             "  AS x(topic, key, lane, entry, seq, command_id, type, reason, "
+                                             "detail, attempts, envelope, n) ORDER BY n"};
 
 bool parked_has(const struct worker *w, enum topic topic, struct str key)
 {
@@ -113,8 +116,8 @@ void parked_queue(struct worker *w, struct batch *b)
     static const enum pg_type types[PARKED_COLUMNS] = {PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8, PG_UUID,
                                                        PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8, PG_TEXT};
     struct pg_array a[PARKED_COLUMNS];
-    struct pg_param params[3 + PARKED_COLUMNS] = {pg_text(str_of(w->group->name)), pg_text(STR(DAYDREAM_BUILD)),
-                                                  pg_int(b->now)};
+    struct pg_param params[3 + PARKED_COLUMNS] = {pg_text(str_of(w->group->name)),
+                                                  pg_text(STR(DAYDREAM_BUILD)), pg_int(b->now)};
     for (int i = 0; i < PARKED_COLUMNS; i++)
         a[i] = pg_array(b->arena, types[i], n);
     for (size_t i = 0; i < b->n; i++)

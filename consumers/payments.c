@@ -1,7 +1,8 @@
 /*
- * The payments group: what an order asked of its payment, and what the provider answered. The provider is called by the
- * job runner (producers/); jobs of an order run one at a time in the order in which they are added here, so a void runs
- * behind the authorisation it has to undo, answered or not. Tokens stay sealed and are forgotten when the payment ends.
+ * The payments group: what an order asked of its payment, and what the provider answered. The provider is
+ * called by the job runner (producers/); jobs of an order run one at a time in the order in which they are
+ * added here, so a void runs behind the authorisation it has to undo, answered or not. Tokens stay sealed and
+ * are forgotten when the payment ends.
  */
 #include "bus/base/json.h"
 #include "consumers/group.h"
@@ -21,10 +22,11 @@ static const struct table payment_table = {
     .name = "payment",
     .size = sizeof(struct payment),
     .keys = 1,
-    .columns = {COLUMN(UUID, payment, order_id), COLUMN(UUID, payment, user_id), COLUMN(TEXT, payment, method),
-                COLUMN(INT, payment, amount), COLUMN(TEXT, payment, currency), COLUMN(TEXT, payment, token),
-                COLUMN(TEXT, payment, status), COLUMN(TEXT, payment, reference), COLUMN(TEXT, payment, reason),
-                COLUMN(INT, payment, created_ms), COLUMN(INT, payment, updated_ms)},
+    .columns = {COLUMN(UUID, payment, order_id), COLUMN(UUID, payment, user_id),
+                COLUMN(TEXT, payment, method), COLUMN(INT, payment, amount), COLUMN(TEXT, payment, currency),
+                COLUMN(TEXT, payment, token), COLUMN(TEXT, payment, status), COLUMN(TEXT, payment, reference),
+                COLUMN(TEXT, payment, reason), COLUMN(INT, payment, created_ms),
+                COLUMN(INT, payment, updated_ms)},
 };
 
 static void want_payment(struct batch *b, struct uuid order_id)
@@ -106,7 +108,8 @@ static enum answer capture(struct batch *b, const struct payment_capture_request
     if (status_is(payment, "capturing") || status_is(payment, "captured"))
         return ANSWER_DONE;
     if (!status_is(payment, "authorised")) {
-        struct order_payment_capture_failed failed = {.order_id = e->order_id, .reason = STR("not_authorised")};
+        struct order_payment_capture_failed failed = {.order_id = e->order_id,
+                                                      .reason = STR("not_authorised")};
         emit_order_payment_capture_failed(b, order_key(b, e->order_id), &failed);
         return ANSWER_DONE;
     }

@@ -1,9 +1,10 @@
 /*
- * Reading both lanes. Two reads wait at the same time on two connections: XREADGROUP over the command lanes and XREAD
- * over the event lanes. Commands: after every read, and before anything is handled, the PEL of each lane must be
- * exactly what was read; a zombie that woke up moves entries there which `>` would pass over, so on any difference the
- * lane is read from 0, ascending. The consumer is named like the group, hence a former owner's entries are in the same
- * PEL and history is the claim. Events: the position is ours, from PostgreSQL; Redis only saves us from asking it.
+ * Reading both lanes. Two reads wait at the same time on two connections: XREADGROUP over the command lanes
+ * and XREAD over the event lanes. Commands: after every read, and before anything is handled, the PEL of each
+ * lane must be exactly what was read; a zombie that woke up moves entries there which `>` would pass over, so
+ * on any difference the lane is read from 0, ascending. The consumer is named like the group, hence a former
+ * owner's entries are in the same PEL and history is the claim. Events: the position is ours, from
+ * PostgreSQL; Redis only saves us from asking it.
  */
 #include <poll.h>
 
@@ -37,7 +38,8 @@ static void add_read(struct worker *w, const struct redis_reply *reply)
     struct entry *entries;
     size_t n;
     if (failed(lane_entries(reply, w->arena, &entries, &n))) {
-        log_warn("a read from redis was not understood", kv("group", w->group->name), kv("why", err_text(OK)));
+        log_warn("a read from redis was not understood", kv("group", w->group->name),
+                 kv("why", err_text(OK)));
         return;
     }
     if (n == 0)
@@ -69,7 +71,8 @@ void read_make_groups(struct worker *w)
     }
 }
 
-/* true when the reply is an error; a lost group or lane is made again, the rest is tried again by the loop. */
+/* true when the reply is an error; a lost group or lane is made again, the rest is tried again by the loop.
+ */
 static bool read_failed(struct worker *w, const struct redis_reply *reply)
 {
     if (!reply)
@@ -157,8 +160,12 @@ static void send_event_read(struct worker *w)
 {
     struct words words = words_new(w);
     size_t lanes = 0;
-    const struct str head[] = {STR("XREAD"), STR("COUNT"), arena_printf(w->arena, "%d", (int)w->count_events),
-                               STR("BLOCK"), arena_printf(w->arena, "%d", BLOCK_MS), STR("STREAMS")};
+    const struct str head[] = {STR("XREAD"),
+                               STR("COUNT"),
+                               arena_printf(w->arena, "%d", (int)w->count_events),
+                               STR("BLOCK"),
+                               arena_printf(w->arena, "%d", BLOCK_MS),
+                               STR("STREAMS")};
     for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
         word(&words, head[i]);
     for (size_t i = 0; i < w->n_parts; i++)
@@ -195,13 +202,15 @@ static void on_pending(void *data, const struct redis_reply *reply)
         last = e->entry;
         mine++;
     }
-    bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 && redis_integer(&reply->items[0], -1) == mine &&
+    bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 &&
+                redis_integer(&reply->items[0], -1) == mine &&
                 (mine == 0 || (str_eq(reply->items[1].text, first) && str_eq(reply->items[2].text, last)));
     if (!same && !mutant(MUTANT_PEL_CHECK))
         pel->p->history = true;
 }
 
-/* Takes the commands of lanes whose PEL holds something else out of the batch; they come again with the history. */
+/* Takes the commands of lanes whose PEL holds something else out of the batch; they come again with the
+ * history. */
 static void drop_history_lanes(struct worker *w)
 {
     size_t kept = 0;
@@ -235,7 +244,8 @@ static err check_pels(struct worker *w, bool all)
     return OK;
 }
 
-/* A lane's history ends when a read from 0 brings less than was asked for: the batch in hand is then the whole PEL. */
+/* A lane's history ends when a read from 0 brings less than was asked for: the batch in hand is then the
+ * whole PEL. */
 static void end_histories(struct worker *w)
 {
     int64_t asked = history_count(w);
@@ -291,8 +301,8 @@ static int64_t next_count(const struct worker *w, bool commands)
 {
     size_t lanes = 0;
     for (size_t i = 0; i < w->n_read; i++)
-        lanes += w->read[i].command == commands &&
-                 (i == 0 || w->read[i - 1].part != w->read[i].part || w->read[i - 1].topic != w->read[i].topic);
+        lanes += w->read[i].command == commands && (i == 0 || w->read[i - 1].part != w->read[i].part ||
+                                                    w->read[i - 1].topic != w->read[i].topic);
     return lanes ? (BATCH_MAX + (int64_t)lanes - 1) / (int64_t)lanes : BATCH_MAX / 4;
 }
 

@@ -1,11 +1,12 @@
 /*
- * The unit of work of a batch: rows of the tables a group owns, loaded by one `= ANY` per table and column, changed in
- * the arena by pure handlers, written by set-based statements in the flush. A table is a descriptor; its SQL is made
- * from it once. Rows found by a column that was not wanted in the load phase are not there: want everything first.
+ * The unit of work of a batch: rows of the tables a group owns, loaded by one `= ANY` per table and column,
+ * changed in the arena by pure handlers, written by set-based statements in the flush. A table is a
+ * descriptor; its SQL is made from it once. Rows found by a column that was not wanted in the load phase are
+ * not there: want everything first.
  *
  * Each row struct begins with `struct row row;` and each column names the offset of its value:
- *   COLUMN_INT int64_t · COLUMN_BOOL bool · COLUMN_UUID struct uuid (nil is NULL) · COLUMN_TEXT, COLUMN_BYTES struct str
- *   (STR_NONE is NULL).
+ *   COLUMN_INT int64_t · COLUMN_BOOL bool · COLUMN_UUID struct uuid (nil is NULL) · COLUMN_TEXT, COLUMN_BYTES
+ * struct str (STR_NONE is NULL).
  */
 #pragma once
 
@@ -26,12 +27,15 @@ enum { TABLE_COLUMNS_MAX = 40 };
 
 struct table {
     const char *name;
-    size_t size; /* of the row struct */
-    int keys;    /* the first `keys` columns are the primary key */
+    size_t size;                                    /* of the row struct */
+    int keys;                                       /* the first `keys` columns are the primary key */
     const struct column columns[TABLE_COLUMNS_MAX]; /* ends with a NULL name */
 };
 
-#define COLUMN(type, owner, member) {#member, COLUMN_##type, offsetof(struct owner, member)}
+#define COLUMN(type, owner, member)                                                                          \
+    {                                                                                                        \
+#member, COLUMN_##type, offsetof(struct owner, member)                                               \
+    }
 
 enum row_state { ROW_CLEAN, ROW_NEW, ROW_CHANGED, ROW_DELETED, ROW_GONE };
 
@@ -51,17 +55,19 @@ struct value {
 #define VALUE_TEXT(s) ((struct value){.type = COLUMN_TEXT, .text = (s)})
 
 /* ---- in the load phase: idempotent, may be called many times ----
- * All rows of the table whose column (an exact member name) equals the value shall be there when handlers run. The load
- * functions are called again after each round as long as a round wanted something new, so that what is to be loaded may
- * depend on what was (a cart's lines, then their products); at most four rounds. */
+ * All rows of the table whose column (an exact member name) equals the value shall be there when handlers
+ * run. The load functions are called again after each round as long as a round wanted something new, so that
+ * what is to be loaded may depend on what was (a cart's lines, then their products); at most four rounds. */
 void want(struct batch *b, const struct table *table, const char *column, struct value value);
 
 /* ---- in handlers (and in later rounds of load) ---- */
-/* The row whose column equals the value, NULL when there is none. With several, the first in order of loading. */
+/* The row whose column equals the value, NULL when there is none. With several, the first in order of
+ * loading. */
 void *row_find(struct batch *b, const struct table *table, const char *column, struct value value);
 /* Iterates rows whose column equals the value, rows made in this batch included, deleted ones not:
  * for (struct cart_line *l = NULL; (l = rows_next(b, &cart_line_table, "user_id", value, l));) */
-void *rows_next(struct batch *b, const struct table *table, const char *column, struct value value, void *previous);
+void *rows_next(struct batch *b, const struct table *table, const char *column, struct value value,
+                void *previous);
 /* A new zeroed row; set all its columns, then row_save(). */
 void *row_new(struct batch *b, const struct table *table);
 /* After every change of a row (also of key columns used by row_find). */

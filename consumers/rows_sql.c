@@ -70,7 +70,8 @@ static void put_key_match(struct buf *b, const struct table *table)
         buf_printf(b, "%s t.%s = x.%s", i ? " AND" : "", table->columns[i].name, table->columns[i].name);
 }
 
-static struct pg_stmt statement(const struct table *table, const char *verb, const char *column, struct buf *sql)
+static struct pg_stmt statement(const struct table *table, const char *verb, const char *column,
+                                struct buf *sql)
 {
     return (struct pg_stmt){.name = arena_printf(kept, "%s_%s%s", verb, table->name, column).p,
                             .sql = arena_cstr(kept, buf_view(sql))};
@@ -82,7 +83,8 @@ static void make_load(struct table_sql *t, int column)
     struct buf sql = buf_new(kept, 256);
     buf_lit(&sql, "SELECT ");
     put_names(&sql, t->table, 0, rows_sql_columns(t->table));
-    buf_printf(&sql, " FROM %s WHERE %s = ANY($1::%s) ORDER BY ", t->table->name, c->name, array_cast(c->type));
+    buf_printf(&sql, " FROM %s WHERE %s = ANY($1::%s) ORDER BY ", t->table->name, c->name,
+               array_cast(c->type));
     put_names(&sql, t->table, 0, t->table->keys);
     t->load[column] = statement(t->table, "load", arena_printf(kept, "_%s", c->name).p, &sql);
 }

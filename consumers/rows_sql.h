@@ -1,4 +1,5 @@
-/* The SQL of a table descriptor, made once per process and kept for ever: statements are prepared by their address. */
+/* The SQL of a table descriptor, made once per process and kept for ever: statements are prepared by their
+ * address. */
 #pragma once
 
 #include "consumers/rows.h"

@@ -1,8 +1,9 @@
 /*
- * Waiting for a fact. A command that misses a fact of another aggregate (a product its group has not heard of yet) is
- * not refused on a guess: when this group has not passed the heads of that topic, the batch is cut before the command
- * and its command lanes stand still, while the event lanes go on, so no cycle can form. Once the heads are passed the
- * command is asked again and must decide; after two seconds it is refused with 503.
+ * Waiting for a fact. A command that misses a fact of another aggregate (a product its group has not heard of
+ * yet) is not refused on a guess: when this group has not passed the heads of that topic, the batch is cut
+ * before the command and its command lanes stand still, while the event lanes go on, so no cycle can form.
+ * Once the heads are passed the command is asked again and must decide; after two seconds it is refused with
+ * 503.
  */
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
@@ -21,7 +22,8 @@ static err positions(struct worker *w, enum topic topic, struct pg_result **ret)
     return pg_call(w->pg, &read_positions, 2, params, ret);
 }
 
-/* Where the group is: for partitions of this worker events that were passed over count, though not committed yet. */
+/* Where the group is: for partitions of this worker events that were passed over count, though not committed
+ * yet. */
 static int64_t position(const struct worker *w, enum topic topic, int part, int64_t committed)
 {
     const struct partition *p = worker_partition(w, topic, part);

@@ -1,7 +1,8 @@
 /*
- * The loop of one thread: read → load → decide → flush → acknowledge. It is the only place that knows of connections,
- * retries and parking. Whatever fails, the answer is the same: look at what PostgreSQL says is committed and read on
- * from there; commands that were committed without our knowing find their rows, events their offset.
+ * The loop of one thread: read → load → decide → flush → acknowledge. It is the only place that knows of
+ * connections, retries and parking. Whatever fails, the answer is the same: look at what PostgreSQL says is
+ * committed and read on from there; commands that were committed without our knowing find their rows, events
+ * their offset.
  */
 #include "consumers/worker.h"
 
@@ -137,7 +138,8 @@ static err process_once(struct worker *w, struct item **items, size_t n)
     return flush(w, &b);
 }
 
-/* Somebody else took a unique value between our load and our write: decide anew, with what stands there now. */
+/* Somebody else took a unique value between our load and our write: decide anew, with what stands there now.
+ */
 static err process(struct worker *w, struct item **items, size_t n)
 {
     err e = process_once(w, items, n);
@@ -160,8 +162,9 @@ static err process_singly(struct worker *w, struct item **items, size_t n)
             continue;
         if (!offends(e))
             return e;
-        log_error("message is parked", kv("group", w->group->name), kv("type", items[i]->entry->envelope.type),
-                  kv("id", items[i]->message.id), kv("why", err_text(e)));
+        log_error("message is parked", kv("group", w->group->name),
+                  kv("type", items[i]->entry->envelope.type), kv("id", items[i]->message.id),
+                  kv("why", err_text(e)));
         items[i]->fate = ITEM_PARK;
         items[i]->poison = true;
         items[i]->park_reason = err_slug(e.code);
@@ -181,7 +184,8 @@ static bool only_skips(struct item *const *items, size_t n)
     return true;
 }
 
-/* Events that concern nobody here move the position in memory; it is committed with the next flush, or soon. */
+/* Events that concern nobody here move the position in memory; it is committed with the next flush, or soon.
+ */
 static void skip(struct worker *w, struct item *const *items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

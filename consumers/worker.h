@@ -1,7 +1,7 @@
 /*
  * One thread of one group: its connections, the partitions it owns, and the loop
- * read → load → decide → flush → acknowledge. It shares nothing with other threads but counters and the stop flag.
- * Private to the runner.
+ * read → load → decide → flush → acknowledge. It shares nothing with other threads but counters and the stop
+ * flag. Private to the runner.
  */
 #pragma once
 
@@ -19,10 +19,10 @@ struct parked_key {
 /* What a batch was cut for: until this group has passed these heads, its command lanes stand still. */
 struct standstill {
     bool active;
-    bool passed;              /* the heads are passed: the message is asked once more, finally */
-    bool late;                /* they were not passed in time */
-    struct uuid id;           /* of the message that waits */
-    struct partition *at;     /* when an event waits: its lane stands still too */
+    bool passed;          /* the heads are passed: the message is asked once more, finally */
+    bool late;            /* they were not passed in time */
+    struct uuid id;       /* of the message that waits */
+    struct partition *at; /* when an event waits: its lane stands still too */
     enum topic topic;
     int64_t seqs[PARTITIONS_MAX];
     int64_t deadline_ms, next_look_ms; /* monotonic */
@@ -49,7 +49,7 @@ struct worker {
     size_t n_read;
     bool reading_commands, reading_history; /* a command read is on its way; it reads from 0 */
     bool read_ok, refused;                  /* how the last one was answered */
-    int64_t count_commands, count_events; /* entries per lane to ask for */
+    int64_t count_commands, count_events;   /* entries per lane to ask for */
     /* monotonic times, ms */
     int64_t next_lease_ms, next_heal_ms, next_pels_ms, skipped_since_ms;
     int failures; /* consecutive, for the backoff */
@@ -67,11 +67,13 @@ struct partition *worker_partition(const struct worker *w, enum topic topic, int
 err lease_init(struct worker *w) _must_use_;
 /* Heartbeat, renewal, taking free partitions up to the fair share, giving surplus ones back. */
 err lease_turn(struct worker *w) _must_use_;
-/* After a failed flush or a new connection: reads what the rows say now; what is not ours any more is dropped. */
+/* After a failed flush or a new connection: reads what the rows say now; what is not ours any more is
+ * dropped. */
 err lease_refresh(struct worker *w) _must_use_;
 err lease_release(struct worker *w) _must_use_;
 
-/* read.c: waits for entries at most until the given monotonic time; fills w->read. Broken connections are RETRY. */
+/* read.c: waits for entries at most until the given monotonic time; fills w->read. Broken connections are
+ * RETRY. */
 err read_entries(struct worker *w, int64_t until_ms) _must_use_;
 /* Makes the groups of the command lanes we own. */
 void read_make_groups(struct worker *w);
@@ -80,7 +82,8 @@ err read_heal(struct worker *w) _must_use_;
 /* After a failure: everything owned is read anew from what is committed. */
 void read_rewind(struct worker *w);
 
-/* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the log. */
+/* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the
+ * log. */
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n) _must_use_;
 
 /* An event of the log in the form of a stream entry; borrows. */
