@@ -103,7 +103,8 @@ CREATE TABLE timer (
 );
 CREATE INDEX timer_due ON timer (due_ms);
 
--- Outside work. Jobs of one (kind, key) run one at a time in the order of n.
+-- Outside work. Jobs of one key run one at a time in the order of n; kinds of another family (the word before the
+-- first dot) do not wait for each other.
 CREATE TABLE job (
     id uuid PRIMARY KEY,
     kind text NOT NULL,
@@ -123,7 +124,7 @@ CREATE TABLE job (
 ) WITH (fillfactor = 70);
 CREATE INDEX job_due ON job (kind, due_ms, n) WHERE state = 'waiting';
 CREATE INDEX job_lease ON job (lease_until) WHERE state = 'running';
-CREATE INDEX job_order ON job (kind, key, n) WHERE state <> 'done';
+CREATE INDEX job_order ON job (key, n) WHERE state <> 'done';
 
 -- Messages of parked keys, in the order in which they came. envelope is the message as JSON.
 CREATE TABLE dead_letter (

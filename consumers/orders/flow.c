@@ -1,7 +1,7 @@
 /*
- * The saga at work: answers of inventory, payments and the timer are noted in the order's rows, and what the state
- * machine (saga.c) asks for next is emitted. Rows in, rows out: the state of the saga is the order's and its lines'
- * columns, nothing else.
+ * The saga at work: answers of inventory, payments and the timer are noted in the order's rows, and what the
+ * state machine (saga.c) asks for next is emitted. Rows in, rows out: the state of the saga is the order's
+ * and its lines' columns, nothing else.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -85,12 +85,14 @@ void order_ask_stock(struct batch *b, const struct order *order, const struct se
     size_t products;
     struct order_line **lines = order_lines(b, order, &products);
     for (size_t i = 0; i < products; i++) {
-        struct stock_hold_requested_lines *held = arena_array(batch_arena(b), struct stock_hold_requested_lines, n);
-        struct stock_hold_requested e = {.order_id = order->id, .product_id = lines[i]->product_id, .lines = held};
+        struct stock_hold_requested_lines *held =
+            arena_array(batch_arena(b), struct stock_hold_requested_lines, n);
+        struct stock_hold_requested e = {
+            .order_id = order->id, .product_id = lines[i]->product_id, .lines = held};
         for (size_t k = 0; k < n; k++)
             if (uuid_eq(sent[k].product_id, lines[i]->product_id))
-                held[e.lines_n++] = (struct stock_hold_requested_lines){sent[k].has_variant_id, sent[k].variant_id,
-                                                                        sent[k].quantity};
+                held[e.lines_n++] = (struct stock_hold_requested_lines){sent[k].has_variant_id,
+                                                                        sent[k].variant_id, sent[k].quantity};
         emit_stock_hold_requested(b, uuid_str(lines[i]->product_id, batch_arena(b)), &e);
     }
 }
@@ -144,7 +146,8 @@ static void ask_undo(struct flow *flow)
     }
     flow->order->payment_token = STR_NONE;
     order_tell(flow->b, flow->order, "undoing",
-               flow->saga.void_asked ? STR("releasing the stock, voiding the payment") : STR("releasing the stock"));
+               flow->saga.void_asked ? STR("releasing the stock, voiding the payment")
+                                     : STR("releasing the stock"));
 }
 
 /* ---- endings ---- */
@@ -195,13 +198,18 @@ static void cancel(struct flow *flow)
 static void act(struct flow *flow, enum saga_action action)
 {
     static void (*const acts[])(struct flow *) = {
-        [ACTION_AUTHORISE] = ask_authorisation, [ACTION_COMMIT] = ask_commit, [ACTION_CAPTURE] = ask_capture,
-        [ACTION_UNDO] = ask_undo,               [ACTION_CONFIRM] = confirm,   [ACTION_CANCEL] = cancel,
+        [ACTION_AUTHORISE] = ask_authorisation,
+        [ACTION_COMMIT] = ask_commit,
+        [ACTION_CAPTURE] = ask_capture,
+        [ACTION_UNDO] = ask_undo,
+        [ACTION_CONFIRM] = confirm,
+        [ACTION_CANCEL] = cancel,
     };
     acts[action](flow);
 }
 
-/* What the timeline says about an input, NULL when only the move it causes is told; and why an order ends by it. */
+/* What the timeline says about an input, NULL when only the move it causes is told; and why an order ends by
+ * it. */
 static const struct tale {
     const char *what, *reason;
 } tales[INPUTS] = {
@@ -223,8 +231,8 @@ static bool line_of(const struct flow *flow, struct uuid product, size_t *ret)
     return false;
 }
 
-bool order_note(struct batch *b, struct uuid order_id, enum saga_input input, struct uuid product, struct str told,
-                struct str reason)
+bool order_note(struct batch *b, struct uuid order_id, enum saga_input input, struct uuid product,
+                struct str told, struct str reason)
 {
     struct order *order = order_find(b, order_id);
     if (!order)

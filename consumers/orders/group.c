@@ -1,6 +1,7 @@
 /*
- * The orders group: orders, their lines and timeline, and a projection of the catalogue. Owns the saga that takes an
- * order from pending to confirmed or cancelled; inventory and payments answer it, the timer ends its patience.
+ * The orders group: orders, their lines and timeline, and a projection of the catalogue. Owns the saga that
+ * takes an order from pending to confirmed or cancelled; inventory and payments answer it, the timer ends its
+ * patience.
  */
 #include "consumers/orders/order.h"
 #include "consumers/orders/products.h"
@@ -33,8 +34,8 @@ static enum answer note_refused(struct batch *b, const struct order_stock_refuse
     uuid_print(e->product_id, id);
     struct str told = arena_printf(batch_arena(b), "product %s", id);
     if (e->has_requested && e->has_available)
-        told = arena_printf(batch_arena(b), "product %s: %" PRId64 " asked, %" PRId64 " available", id, e->requested,
-                            e->available);
+        told = arena_printf(batch_arena(b), "product %s: %" PRId64 " asked, %" PRId64 " available", id,
+                            e->requested, e->available);
     order_note(b, e->order_id, INPUT_REFUSED, e->product_id, told, STR_NONE);
     return ANSWER_DONE;
 }

@@ -54,10 +54,10 @@ const struct table order_line_table = {
     .size = sizeof(struct order_line),
     .keys = 2,
     .columns = {COLUMN(UUID, order_line, order_id), COLUMN(UUID, order_line, product_id),
-                COLUMN(INT, order_line, position), COLUMN(TEXT, order_line, sku), COLUMN(TEXT, order_line, name),
-                COLUMN(INT, order_line, unit_price), COLUMN(INT, order_line, quantity),
-                COLUMN(INT, order_line, line_total), COLUMN(INT, order_line, product_version),
-                COLUMN(TEXT, order_line, stock)},
+                COLUMN(INT, order_line, position), COLUMN(TEXT, order_line, sku),
+                COLUMN(TEXT, order_line, name), COLUMN(INT, order_line, unit_price),
+                COLUMN(INT, order_line, quantity), COLUMN(INT, order_line, line_total),
+                COLUMN(INT, order_line, product_version), COLUMN(TEXT, order_line, stock)},
 };
 
 const struct table order_timeline_table = {
@@ -71,13 +71,15 @@ const struct table order_timeline_table = {
 
 struct str step_word(enum saga_step step)
 {
-    static const char *const words[STEPS] = {"holding", "authorising", "committing", "capturing", "undoing", "done"};
+    static const char *const words[STEPS] = {"holding",   "authorising", "committing",
+                                             "capturing", "undoing",     "done"};
     return str_of(words[step]);
 }
 
 struct str stock_word(enum saga_stock stock)
 {
-    static const char *const words[STOCKS] = {"asked", "held", "refused", "taking", "taken", "releasing", "released"};
+    static const char *const words[STOCKS] = {"asked", "held",      "refused", "taking",
+                                              "taken", "releasing", "released"};
     return str_of(words[stock]);
 }
 
@@ -253,6 +255,7 @@ struct str order_number(struct uuid id, struct arena *arena)
 void order_offer_back(struct batch *b, struct uuid order_id, struct uuid user_id,
                       const struct cart_merge_requested_lines *lines, size_t n)
 {
-    struct cart_merge_requested back = {.user_id = user_id, .order_id = order_id, .lines = lines, .lines_n = n};
+    struct cart_merge_requested back = {
+        .user_id = user_id, .order_id = order_id, .lines = lines, .lines_n = n};
     emit_cart_merge_requested(b, uuid_str(user_id, batch_arena(b)), &back);
 }

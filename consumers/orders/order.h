@@ -1,6 +1,6 @@
 /*
- * The rows of the orders group and what its files share: finding an order with its products, its timeline, its JSON.
- * Private to consumers/orders/.
+ * The rows of the orders group and what its files share: finding an order with its products, its timeline,
+ * its JSON. Private to consumers/orders/.
  */
 #pragma once
 
@@ -27,13 +27,14 @@ struct order {
     struct str status, payment_status, step; /* words of the tables in order.c */
     struct str reason;                       /* why it is undone; absent while it goes forward */
     struct str payment_method;
-    struct str payment_token; /* sealed; forgotten once the authorisation was asked */
+    struct str payment_token;    /* sealed; forgotten once the authorisation was asked */
     struct str shipping_address; /* sealed */
     struct str currency;
     int64_t subtotal, discount_amount, shipping_amount, tax_amount, total_amount;
     bool from_cart, void_asked, void_done;
-    struct uuid cancel_command; /* the customer's cancel that waits for order.cancelled; nil when there is none */
-    int64_t version;            /* grows with every entry of the timeline, and is its number */
+    struct uuid
+        cancel_command; /* the customer's cancel that waits for order.cancelled; nil when there is none */
+    int64_t version;    /* grows with every entry of the timeline, and is its number */
     int64_t created_ms, updated_ms;
 };
 extern const struct table order_table;
@@ -76,11 +77,11 @@ struct order *order_find(struct batch *b, struct uuid id);
 struct order_line **order_lines(struct batch *b, const struct order *order, size_t *ret_n);
 /* Adds an entry to the timeline and saves the order. detail may be absent; no personal data. */
 void order_tell(struct batch *b, struct order *order, const char *what, struct str detail);
-/* The order as clients see it: one JSON object, money as decimals of the currency, no personal field. The timeline must
- * be loaded or made in this batch. */
+/* The order as clients see it: one JSON object, money as decimals of the currency, no personal field. The
+ * timeline must be loaded or made in this batch. */
 struct str order_json(struct batch *b, const struct order *order);
-/* Readable and unique, made from the id alone: DS-<yymmdd of the id>-XXXX-XXXX-XXXX, the last 60 bits of the id in
- * Crockford's base 32. */
+/* Readable and unique, made from the id alone: DS-<yymmdd of the id>-XXXX-XXXX-XXXX, the last 60 bits of the
+ * id in Crockford's base 32. */
 struct str order_number(struct uuid id, struct arena *arena);
 
 /* Emits order.cancelled's counterpart for the cart: its lines are offered back. */
@@ -100,11 +101,11 @@ enum answer confirm_order(struct batch *b, const struct order_confirm *e);
 void load_set_status(struct batch *b, const struct order_set_status *e);
 enum answer set_status(struct batch *b, const struct order_set_status *e);
 
-/* An answer for the order's saga: notes it, moves on, emits what is asked next. Absorbed when it does not fit; returns
- * whether it counted. product: nil unless the input is about one. told: detail for the timeline; reason: why the order
- * is undone if this undoes it (absent: the word of the input). */
-bool order_note(struct batch *b, struct uuid order_id, enum saga_input input, struct uuid product, struct str told,
-                struct str reason);
+/* An answer for the order's saga: notes it, moves on, emits what is asked next. Absorbed when it does not
+ * fit; returns whether it counted. product: nil unless the input is about one. told: detail for the timeline;
+ * reason: why the order is undone if this undoes it (absent: the word of the input). */
+bool order_note(struct batch *b, struct uuid order_id, enum saga_input input, struct uuid product,
+                struct str told, struct str reason);
 /* Asks inventory for everything a new order needs; lines as they were sent, not summed. */
 struct sent_line {
     struct uuid product_id;

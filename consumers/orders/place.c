@@ -1,8 +1,8 @@
 /*
- * Placing an order: from `order.place` (the client's items) or `order.place-requested` (a cart that checks out). Prices
- * are fixed here, from orders' own projection; what a client sent is only compared. Both ways decide by the same
- * function and differ in how a refusal is told: a command is rejected; a cart's command is completed as rejected and its
- * lines are offered back.
+ * Placing an order: from `order.place` (the client's items) or `order.place-requested` (a cart that checks
+ * out). Prices are fixed here, from orders' own projection; what a client sent is only compared. Both ways
+ * decide by the same function and differ in how a refusal is told: a command is rejected; a cart's command is
+ * completed as rejected and its lines are offered back.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -55,18 +55,20 @@ static struct refusal refuse_method(const struct request *request)
         if (!str_is(request->payment_method, methods[i].name))
             continue;
         if (methods[i].token && !request->payment_token.p)
-            return (struct refusal){ERR_INVALID, "payment_token", STR("This payment method needs a payment token."),
-                                    STR_NONE, STR_NONE};
+            return (struct refusal){ERR_INVALID, "payment_token",
+                                    STR("This payment method needs a payment token."), STR_NONE, STR_NONE};
         return (struct refusal){.code = ERR_NONE};
     }
-    return (struct refusal){ERR_INVALID, "payment_method", STR("There is no such payment method."), STR_NONE, STR_NONE};
+    return (struct refusal){ERR_INVALID, "payment_method", STR("There is no such payment method."), STR_NONE,
+                            STR_NONE};
 }
 
 static struct refusal refusal(struct batch *b, enum err_code code, const char *sentence, struct uuid product)
 {
     char id[UUID_TEXT + 1];
     uuid_print(product, id);
-    return (struct refusal){.code = code, .detail = arena_printf(batch_arena(b), "Product %s %s.", id, sentence)};
+    return (struct refusal){.code = code,
+                            .detail = arena_printf(batch_arena(b), "Product %s %s.", id, sentence)};
 }
 
 /* Sums the sent lines into one per product, in the order of first mention. */
@@ -101,9 +103,11 @@ static struct refusal price_lines(struct batch *b, struct quote *quote)
         struct priced *line = &quote->lines[i];
         if (!str_eq(line->product->currency, quote->currency))
             return (struct refusal){.code = ERR_CONFLICT,
-                                    .detail = STR("One order has one currency; these products have several.")};
+                                    .detail =
+                                        STR("One order has one currency; these products have several.")};
         if (__builtin_mul_overflow(line->product->price, line->quantity, &line->total) ||
-            __builtin_add_overflow(quote->subtotal, line->total, &quote->subtotal) || quote->subtotal > MONEY_MAX)
+            __builtin_add_overflow(quote->subtotal, line->total, &quote->subtotal) ||
+            quote->subtotal > MONEY_MAX)
             return refusal(b, ERR_CONFLICT, "makes the order's total too large", line->product->product_id);
         quote->tax += money_included_tax(line->total, conf_int(SET_TAX_BASIS_POINTS));
     }
@@ -314,9 +318,11 @@ void load_place_requested(struct batch *b, const struct order_place_requested *e
         want_products(b, e->lines[i].product_id);
 }
 
-static enum answer refuse_cart(struct batch *b, const struct order_place_requested *e, const struct refusal *no)
+static enum answer refuse_cart(struct batch *b, const struct order_place_requested *e,
+                               const struct refusal *no)
 {
-    struct cart_merge_requested_lines *back = arena_array(batch_arena(b), struct cart_merge_requested_lines, e->lines_n);
+    struct cart_merge_requested_lines *back =
+        arena_array(batch_arena(b), struct cart_merge_requested_lines, e->lines_n);
     for (size_t i = 0; i < e->lines_n; i++)
         back[i] = (struct cart_merge_requested_lines){e->lines[i].product_id, e->lines[i].quantity};
     order_offer_back(b, e->order_id, e->user_id, back, e->lines_n);

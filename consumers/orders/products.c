@@ -1,6 +1,6 @@
 /*
- * What orders needs to know of the catalogue, kept from the catalogue's own events: name, sku, price, whether it is for
- * sale. Repeated and older events are absorbed by the product's version.
+ * What orders needs to know of the catalogue, kept from the catalogue's own events: name, sku, price, whether
+ * it is for sale. Repeated and older events are absorbed by the product's version.
  */
 #include "consumers/orders/products.h"
 
@@ -21,7 +21,8 @@ void load_product_deleted(struct batch *b, const struct product_deleted *e)
 
 static enum answer keep(struct batch *b, const struct order_product *seen)
 {
-    struct order_product *product = row_find(b, &order_product_table, "product_id", VALUE_UUID(seen->product_id));
+    struct order_product *product =
+        row_find(b, &order_product_table, "product_id", VALUE_UUID(seen->product_id));
     if (product && product->version >= seen->version)
         return ANSWER_DONE;
     if (!product)
@@ -55,10 +56,12 @@ enum answer keep_updated_product(struct batch *b, const struct product_updated *
                                            .version = e->version});
 }
 
-/* The row stays: an order of a withdrawn product is refused by name instead of waiting for a product to appear. */
+/* The row stays: an order of a withdrawn product is refused by name instead of waiting for a product to
+ * appear. */
 enum answer withdraw_product(struct batch *b, const struct product_deleted *e)
 {
-    struct order_product *product = row_find(b, &order_product_table, "product_id", VALUE_UUID(e->product_id));
+    struct order_product *product =
+        row_find(b, &order_product_table, "product_id", VALUE_UUID(e->product_id));
     if (!product || product->version >= e->version)
         return ANSWER_DONE;
     product->is_active = false;

@@ -1,6 +1,6 @@
 /*
- * The rules of the saga: one table of answers (in which step, from which state of the product, what they change) and
- * one ordered list of moves.
+ * The rules of the saga: one table of answers (in which step, from which state of the product, what they
+ * change) and one ordered list of moves.
  */
 #include "consumers/orders/saga.h"
 
@@ -10,8 +10,8 @@
 
 enum { NO_STOCK = STOCKS, SAME_PAYMENT = PAYMENTS };
 
-/* Columns: steps in which the answer counts · product from → to (STOCKS: not about a product) · payment becomes
- * (PAYMENTS: stays) · why the order fails. */
+/* Columns: steps in which the answer counts · product from → to (STOCKS: not about a product) · payment
+ * becomes (PAYMENTS: stays) · why the order fails. */
 static const struct rule {
     unsigned steps;
     int from, to, payment;
@@ -30,7 +30,8 @@ static const struct rule {
     [INPUT_CANCEL] = {IN(HOLDING) | IN(AUTHORISING), NO_STOCK, NO_STOCK, SAME_PAYMENT, WHY_CANCEL},
 };
 
-/* Inventory refuses to take what it does not hold: nobody but the saga releases a hold, so this is a second net. */
+/* Inventory refuses to take what it does not hold: nobody but the saga releases a hold, so this is a second
+ * net. */
 static bool commit_refused(const struct saga *saga, enum saga_input input, size_t line)
 {
     return input == INPUT_REFUSED && saga->step == STEP_COMMITTING && saga->stock[line] == STOCK_TAKING;
@@ -82,8 +83,8 @@ static void set_all(struct saga *saga, enum saga_stock stock)
         saga->stock[i] = stock;
 }
 
-/* Every product was asked for, so every one is released; a release queues behind its hold. A void is needed as soon as
- * an authorisation was asked, whatever was answered: it queues behind the authorisation. */
+/* Every product was asked for, so every one is released; a release queues behind its hold. A void is needed
+ * as soon as an authorisation was asked, whatever was answered: it queues behind the authorisation. */
 static enum saga_action undo(struct saga *saga)
 {
     saga->void_asked = saga->step != STEP_HOLDING;

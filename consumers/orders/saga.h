@@ -1,23 +1,33 @@
 /*
- * The order's saga as a pure state machine: what an answer changes, and what has to be asked next. It knows no rows, no
- * messages and no clock, so that every interleaving of answers can be checked (tests/unit/test_order_saga.c).
+ * The order's saga as a pure state machine: what an answer changes, and what has to be asked next. It knows
+ * no rows, no messages and no clock, so that every interleaving of answers can be checked
+ * (tests/unit/test_order_saga.c).
  *
- *     holding ──all held──▶ authorising ──authorised──▶ committing ──all taken──▶ capturing ──captured──▶ done
- *        │                      │                           │                        │                (confirmed)
- *        └──refused, cancel     └──declined, timeout,       └──refused               └──refused
- *                  │               cancel    │                    │                        │
+ *     holding ──all held──▶ authorising ──authorised──▶ committing ──all taken──▶ capturing ──captured──▶
+ * done │                      │                           │                        │ (confirmed) └──refused,
+ * cancel     └──declined, timeout,       └──refused               └──refused │               cancel    │ │ │
  *                  └────────────────────▶ undoing ◀──────────────┴────────────────────────┘
- *                                            └──all released, voided when authorisation was asked──▶ done (cancelled)
+ *                                            └──all released, voided when authorisation was asked──▶ done
+ * (cancelled)
  *
- * Promises: confirmed only with all stock taken and the payment captured; cancelled only when nothing is held, taken
- * or charged any more; nothing is asked after done; an answer that does not fit the step is absorbed.
+ * Promises: confirmed only with all stock taken and the payment captured; cancelled only when nothing is
+ * held, taken or charged any more; nothing is asked after done; an answer that does not fit the step is
+ * absorbed.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum saga_step { STEP_HOLDING, STEP_AUTHORISING, STEP_COMMITTING, STEP_CAPTURING, STEP_UNDOING, STEP_DONE, STEPS };
+enum saga_step {
+    STEP_HOLDING,
+    STEP_AUTHORISING,
+    STEP_COMMITTING,
+    STEP_CAPTURING,
+    STEP_UNDOING,
+    STEP_DONE,
+    STEPS
+};
 
 /* Of one product of the order: what was asked of inventory, or what it answered. */
 enum saga_stock {
@@ -31,7 +41,14 @@ enum saga_stock {
     STOCKS
 };
 
-enum saga_payment { PAYMENT_PENDING, PAYMENT_AUTHORISED, PAYMENT_PAID, PAYMENT_FAILED, PAYMENT_VOIDED, PAYMENTS };
+enum saga_payment {
+    PAYMENT_PENDING,
+    PAYMENT_AUTHORISED,
+    PAYMENT_PAID,
+    PAYMENT_FAILED,
+    PAYMENT_VOIDED,
+    PAYMENTS
+};
 
 /* Why an order is undone; NONE while it goes forward. */
 enum saga_why { WHY_NONE, WHY_NO_STOCK, WHY_DECLINED, WHY_TIMED_OUT, WHY_CAPTURE_REFUSED, WHY_CANCEL, WHYS };
@@ -71,8 +88,8 @@ enum saga_action {
     ACTION_CANCEL,    /* the order is cancelled */
 };
 
-/* Records an answer; line is the index of the product for the first four inputs. False: it does not fit what the saga
- * waits for (late, repeated), nothing changed. */
+/* Records an answer; line is the index of the product for the first four inputs. False: it does not fit what
+ * the saga waits for (late, repeated), nothing changed. */
 bool saga_note(struct saga *saga, enum saga_input input, size_t line);
 
 /* The next thing to do, to be called until it says ACTION_NONE after every saga_note that returned true. */

@@ -34,8 +34,8 @@ static struct order *order_of_command(struct batch *b, struct uuid id, enum answ
     return order;
 }
 
-/* Accepted until the stock was asked to be taken. An order that is being undone already ends as the customer wants, so
- * the command waits for that end too; only one can wait. */
+/* Accepted until the stock was asked to be taken. An order that is being undone already ends as the customer
+ * wants, so the command waits for that end too; only one can wait. */
 enum answer cancel_order(struct batch *b, const struct order_cancel *e)
 {
     enum answer refused;
@@ -68,7 +68,8 @@ enum answer confirm_order(struct batch *b, const struct order_confirm *e)
     if (!order)
         return refused;
     if (str_eq(order->status, STR("pending")))
-        return reject(b, ERR_CONFLICT, "The order confirms itself when its stock is taken and its payment captured.");
+        return reject(b, ERR_CONFLICT,
+                      "The order confirms itself when its stock is taken and its payment captured.");
     return reject(b, ERR_CONFLICT, "The order is %.*s.", STR_ARG(order->status));
 }
 
@@ -113,7 +114,8 @@ enum answer set_status(struct batch *b, const struct order_set_status *e)
         return refused;
     struct str from = order->status;
     if (!legal(from, to))
-        return reject(b, ERR_CONFLICT, "An order that is %.*s cannot become %.*s.", STR_ARG(from), STR_ARG(to));
+        return reject(b, ERR_CONFLICT, "An order that is %.*s cannot become %.*s.", STR_ARG(from),
+                      STR_ARG(to));
     order->status = to;
     order_tell(b, order, to.p, STR_NONE);
     struct order_status_changed changed = {.order_id = order->id, .from = from, .to = to};

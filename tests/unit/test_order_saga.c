@@ -1,7 +1,7 @@
 /*
- * The order's saga, checked exhaustively: a small model of the shop (inventory per product, the payment's provider, the
- * timer, a customer who may cancel) answers in every possible order, with every possible answer, and repeats answers at
- * will. Every reachable state is visited once.
+ * The order's saga, checked exhaustively: a small model of the shop (inventory per product, the payment's
+ * provider, the timer, a customer who may cancel) answers in every possible order, with every possible
+ * answer, and repeats answers at will. Every reachable state is visited once.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -21,9 +21,10 @@ enum charge { CHARGE_NONE, CHARGE_RESERVED, CHARGE_TAKEN };
 
 /* The whole world; compared byte by byte, so it has no padding and no pointers. */
 struct world {
-    unsigned char step, payment, why, void_asked, void_done, outcome; /* outcome: 0 open, 1 confirmed, 2 cancelled */
+    unsigned char step, payment, why, void_asked, void_done,
+        outcome; /* outcome: 0 open, 1 confirmed, 2 cancelled */
     unsigned char stock[PRODUCTS_MAX];
-    unsigned char asks[PRODUCTS_MAX][2]; /* at most a hold and its release wait */
+    unsigned char asks[PRODUCTS_MAX][2];    /* at most a hold and its release wait */
     unsigned char answers[PRODUCTS_MAX][2]; /* inputs on their way to the order, + 1 */
     unsigned char have[PRODUCTS_MAX];
     unsigned char jobs[2], told[3], charge, timer, cancelled;
@@ -290,7 +291,8 @@ static void explore(size_t n)
     visit(&start);
     for (size_t at = 0; at < worlds_n; at++)
         everything_happens(at);
-    printf("%zu products: %zu states, %zu ways to confirm, %zu to cancel\n", n, worlds_n, confirmed, cancelled);
+    printf("%zu products: %zu states, %zu ways to confirm, %zu to cancel\n", n, worlds_n, confirmed,
+           cancelled);
     cr_assert_gt(confirmed, 0);
     cr_assert_gt(cancelled, 0);
     free(worlds);

@@ -1,0 +1,142 @@
+/*
+ * A worker: takes the job it is given, makes one attempt within its time, and records how it ended. What
+ * cannot be recorded is left to the lease: another attempt follows, under the same idempotency key.
+ */
+#include "bus/base/clock.h"
+#include "bus/base/conf.h"
+#include "bus/base/fault.h"
+#include "bus/base/log.h"
+#include "producers/jobs_internal.h"
+
+enum { RETRY_BASE_MS = 500, RETRY_CAP_MS = 60000 };
+
+static bool stopping(struct jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    bool stop = jobs->stop;
+    pthread_mutex_unlock(&jobs->lock);
+    return stop;
+}
+
+static bool followed(struct slot *slot)
+{
+    pthread_mutex_lock(&slot->jobs->lock);
+    bool yes = slot->job.followed;
+    pthread_mutex_unlock(&slot->jobs->lock);
+    return yes;
+}
+
+/* Tells the breaker, and the log when it opened. An attempt that was ended from outside says nothing. */
+static void note_breaker(struct slot *slot, err e, bool ended_by_us)
+{
+    struct jobs *jobs = slot->jobs;
+    struct breaker *breaker = &jobs->breakers[job_kind_index(slot->job.kind)];
+    bool opened = false;
+    pthread_mutex_lock(&jobs->lock);
+    if (failed(e) && ended_by_us)
+        breaker_forget(breaker);
+    else
+        opened = breaker_ended(breaker, !failed(e), clock_mono_ms());
+    pthread_mutex_unlock(&jobs->lock);
+    if (opened)
+        log_warn("the breaker opened: many attempts in a row failed", kv("kind", slot->job.kind->name));
+}
+
+static void finish(struct slot *slot, const struct job_outcome *outcome)
+{
+    bool accepted = false;
+    err e = job_finish(slot->link.pg, &slot->job, outcome, slot->arena, &accepted);
+    if (!failed(e) && accepted && FAULT(JOB_AFTER_COMMIT))
+        return;
+    if (failed(e))
+        log_warn("the outcome of a job could not be recorded and will be asked again",
+                 kv("kind", slot->job.kind->name), kv("job", slot->job.id), kv("why", err_text(e)));
+    else if (!accepted)
+        log_info("a job's outcome came after its lease", kv("kind", slot->job.kind->name),
+                 kv("job", slot->job.id));
+    else
+        bell_ring(slot->jobs->told);
+}
+
+/* Later, with full jitter; at once when it was interrupted by our own end. */
+static void retry(struct slot *slot, err why, bool stop)
+{
+    int attempt = slot->job.attempt < 20 ? (int)slot->job.attempt : 20;
+    int64_t due_ms = stop ? 0 : clock_ms() + backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS);
+    if (!stop && err_class_of(why.code) != ERR_CLASS_RETRY)
+        log_error("a job failed in a way that is ours", kv("kind", slot->job.kind->name),
+                  kv("job", slot->job.id), kv("attempt", slot->job.attempt), kv("why", err_text(why)));
+    else if (!stop)
+        log_warn("a job is tried again", kv("kind", slot->job.kind->name), kv("job", slot->job.id),
+                 kv("attempt", slot->job.attempt), kv("why", err_text(why)));
+    err e = pg_is_up(slot->link.pg) ? job_put_back(slot->link.pg, &slot->job, due_ms) : OK;
+    if (failed(e))
+        log_warn("a job could not be put back; its lease will end", kv("job", slot->job.id),
+                 kv("why", err_text(e)));
+}
+
+static void attempt(struct slot *slot)
+{
+    const struct job_kind *kind = slot->job.kind;
+    struct job_run run = {&slot->job, slot->link.pg, slot->arena, &slot->patience};
+    struct job_outcome outcome = {NULL, MESSAGE_NONE, NULL};
+    if (kind->give_way && followed(slot)) {
+        note_breaker(slot, FAIL(UNAVAILABLE, "not tried"), true);
+        kind->give_way(&run, &outcome);
+        finish(slot, &outcome);
+        return;
+    }
+    err e = kind->run(&run, &outcome);
+    if (!failed(e) && FAULT(JOB_AFTER_CALL))
+        e = FAIL(UNAVAILABLE, "crash point");
+    bool stop = stopping(slot->jobs);
+    bool gives_way = failed(e) && kind->give_way && followed(slot);
+    note_breaker(slot, e, stop || gives_way);
+    if (failed(e) && !gives_way) {
+        retry(slot, e, stop);
+        return;
+    }
+    if (gives_way)
+        kind->give_way(&run, &outcome);
+    finish(slot, &outcome);
+}
+
+/* Waits for the next job; false when there will be none. */
+static bool take(struct slot *slot)
+{
+    struct jobs *jobs = slot->jobs;
+    pthread_mutex_lock(&jobs->lock);
+    while (slot->state != SLOT_GIVEN && !jobs->stop)
+        pthread_cond_wait(&jobs->given, &jobs->lock);
+    bool given = slot->state == SLOT_GIVEN;
+    if (given)
+        slot->state = SLOT_RUNNING;
+    pthread_mutex_unlock(&jobs->lock);
+    return given;
+}
+
+static void give_back(struct slot *slot)
+{
+    pthread_mutex_lock(&slot->jobs->lock);
+    slot->state = SLOT_IDLE;
+    pthread_mutex_unlock(&slot->jobs->lock);
+    arena_reset(slot->arena);
+    bell_ring(&slot->jobs->bell);
+}
+
+void *job_worker(void *p)
+{
+    struct slot *slot = p;
+    while (take(slot)) {
+        if (!link_up(&slot->link))
+            note_breaker(slot, FAIL(PG_DOWN, "no connection"),
+                         true); /* the lease ends, somebody tries again */
+        else if (stopping(slot->jobs))
+            retry(slot, OK, true);
+        else
+            attempt(slot);
+        give_back(slot);
+    }
+    link_close(&slot->link);
+    return NULL;
+}

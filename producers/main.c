@@ -1,0 +1,208 @@
+/*
+ * daydream-producers: whoever emits without an HTTP request. The main thread sweeps the relay (what is in the
+ * log and not yet in its stream) and trims; one thread fires timers, one deletes what need not be kept, and
+ * the job runner does outside work. Any number of these processes may run. SIGTERM ends it within two
+ * seconds: nothing is under way that its own transaction or lease does not cover.
+ */
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "bus/base/clock.h"
+#include "bus/base/conf.h"
+#include "bus/base/log.h"
+#include "bus/meta.h"
+#include "bus/relay.h"
+#include "producers/jobs.h"
+#include "producers/link.h"
+#include "producers/retention.h"
+#include "producers/timers.h"
+
+enum {
+    SWEEP_MS = 50,
+    TRIM_MS = 5000,
+    TIMER_MS = 50,
+    RETENTION_MS = 60000,
+    DRAIN_MS = 1500,
+    SCRATCH = 32 << 20,
+    BACKOFF_BASE_MS = 20,
+    BACKOFF_CAP_MS = 1000,
+};
+
+static volatile bool stop;  /* set once, by the signal thread */
+static volatile bool ended; /* set once, when every other thread has ended */
+static struct bell sweep_bell, timer_bell, retention_bell, end_bell;
+
+/* ---- timers ---- */
+
+static void *run_timers(void *unused)
+{
+    (void)unused;
+    struct link link = {.loop = "timers"};
+    struct arena *arena = arena_new(SCRATCH);
+    while (!stop) {
+        size_t fired = 0;
+        err e = OK;
+        if (link_up(&link))
+            e = timers_fire(link.pg, arena, &fired);
+        if (fired)
+            bell_ring(&sweep_bell);
+        arena_reset(arena);
+        link_rest(&link, e, &timer_bell, fired == TIMERS_BATCH ? 0 : TIMER_MS);
+    }
+    arena_free(arena);
+    link_close(&link);
+    return NULL;
+}
+
+/* ---- retention ---- */
+
+static void *run_retention(void *unused)
+{
+    (void)unused;
+    struct link link = {.loop = "retention"};
+    while (!stop) {
+        bool more = false;
+        err e = OK;
+        if (link_up(&link))
+            e = retention_pass(link.pg, &more);
+        if (!more && !failed(e) && link.pg)
+            link_close(&link); /* a connection for one minute's work is not kept */
+        link_rest(&link, e, &retention_bell, more ? 0 : RETENTION_MS);
+    }
+    link_close(&link);
+    return NULL;
+}
+
+/* ---- the relay ---- */
+
+static err reconnect(struct pg *pg, struct redis *redis)
+{
+    if (!pg_is_up(pg))
+        TRY(pg_reopen(pg));
+    if (!redis_is_up(redis))
+        TRY(redis_reopen(redis));
+    return OK;
+}
+
+static err sweep_once(struct relay *relay, struct pg *pg, struct redis *redis, int64_t *trimmed_ms)
+{
+    TRY(reconnect(pg, redis));
+    TRY(relay_sweep(relay, NULL));
+    if (clock_mono_ms() - *trimmed_ms < TRIM_MS)
+        return OK;
+    *trimmed_ms = clock_mono_ms();
+    return relay_trim(relay, conf_int(SET_RETENTION_EVENTS));
+}
+
+static void run_sweep(struct pg *pg, struct redis *redis)
+{
+    struct relay *relay = relay_new(redis, pg);
+    int64_t trimmed_ms = clock_mono_ms();
+    int attempt = 0;
+    while (!stop) {
+        err e = sweep_once(relay, pg, redis, &trimmed_ms);
+        if (failed(e) && attempt == 0)
+            log_warn("a sweep failed and is repeated", kv("why", err_text(e)));
+        if (!failed(e) && attempt)
+            log_info("sweeping again", kv("failures", attempt));
+        attempt = failed(e) ? attempt + 1 : 0;
+        bell_wait(&sweep_bell, attempt
+                                   ? backoff_ms(attempt < 8 ? attempt : 8, BACKOFF_BASE_MS, BACKOFF_CAP_MS)
+                                   : SWEEP_MS);
+    }
+    relay_free(relay);
+}
+
+/* ---- starting and ending ---- */
+
+/* If a thread hangs (a server that does not answer), the process ends all the same: transactions and leases
+ * cover it. */
+static void *run_signals(void *set)
+{
+    int signal_number;
+    while (sigwait(set, &signal_number) != 0)
+        continue;
+    stop = true;
+    bell_ring(&sweep_bell);
+    bell_ring(&timer_bell);
+    bell_ring(&retention_bell);
+    bell_wait(&end_bell, DRAIN_MS);
+    if (!ended)
+        _exit(0);
+    return NULL;
+}
+
+static void start_thread(pthread_t *thread, void *(*run)(void *), void *data)
+{
+    int failed_to = pthread_create(thread, NULL, run, data);
+    assert(!failed_to);
+}
+
+static int help(void)
+{
+    puts("daydream-producers: relays the event log, fires timers, does outside work. Settings:");
+    conf_print(stdout, false, false);
+    return 0;
+}
+
+static bool configure(void)
+{
+    err e = conf_load("daydream-producers");
+    if (!failed(e))
+        e = conf_require(SET_DATABASE_URL);
+    if (!failed(e))
+        e = conf_require(SET_REDIS_URL);
+    if (!failed(e))
+        e = conf_require(SET_ENCRYPTION_KEY);
+    if (failed(e))
+        fprintf(stderr, "daydream-producers: %s\n", err_text(e));
+    return !failed(e);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--help") == 0)
+        return help();
+    prctl(PR_SET_NAME, "daydream-producers");
+    if (!configure())
+        return 2;
+    bell_init(&sweep_bell);
+    bell_init(&timer_bell);
+    bell_init(&retention_bell);
+    bell_init(&end_bell);
+
+    static sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    pthread_t signals, timers, retention;
+    start_thread(&signals, run_signals, &ends);
+
+    struct pg *pg;
+    struct redis *redis;
+    if (!meta_wait(&stop, &pg, "dd_producers", &redis))
+        return stop ? 0 : 1;
+    log_info("started", kv("pid", (int64_t)getpid()));
+    struct jobs *jobs = jobs_start(&sweep_bell);
+    start_thread(&timers, run_timers, NULL);
+    start_thread(&retention, run_retention, NULL);
+    run_sweep(pg, redis);
+
+    jobs_stop(jobs);
+    pthread_join(timers, NULL);
+    pthread_join(retention, NULL);
+    redis_close(redis);
+    pg_close(pg);
+    log_info("ended");
+    ended = true;
+    bell_ring(&end_bell);
+    pthread_join(signals, NULL);
+    return 0;
+}
