@@ -200,3 +200,25 @@ home_prepare() {
     fi
     exec 8>&-
 }
+
+# Removes what home_prepare and the processes have made, and nothing else. The home must be down.
+home_clean() (
+    cd "$home"
+    if [ -f redis/url ]; then
+        rm -rf redis/{url,redis.conf,redis.sock,appendonlydir,dump.rdb}
+    fi
+    if [ -f postgres/url ]; then
+        rm -rf postgres/{data,data.new,url}
+    fi
+    for name in postgres redis migrate consumers producers api superuser seed announce supervise; do
+        rm -f "log/$name.log" "run/$name.pid"
+    done
+    rm -f log/initdb.log run/{supervise.lock,prepare.lock,address,up,env.new}
+    if [ -f env ]; then
+        sed -i -E '/^(JWT_SECRET_KEY|ENCRYPTION_KEY|SUPERUSER_EMAIL|SUPERUSER_PASSWORD|REDIS_URL|DATABASE_URL)=/d' env
+        [ -s env ] || rm env
+    fi
+    for folder in log run redis postgres; do
+        [ ! -d $folder ] || rmdir --ignore-fail-on-non-empty $folder
+    done
+)

@@ -194,7 +194,7 @@ static int wait_ready(pid_t supervisor)
 /* The last step of the table: says it once, and leaves the mark wait_ready looks for. */
 static int announce(void)
 {
-    char body[2000];
+    char body[2000] = "";
 
     for (int64_t deadline = now_ms() + READY_TIMEOUT_MS; now_ms() < deadline; nap_ms(10)) {
         if (probe_health(body, sizeof(body)) == 200) {
