@@ -213,7 +213,7 @@ home_clean() (
     for name in postgres redis migrate consumers producers api superuser seed announce supervise; do
         rm -f "log/$name.log" "run/$name.pid"
     done
-    rm -f log/initdb.log run/{supervise.lock,prepare.lock,address,up,env.new}
+    rm -f run/{api,consumers,producers}-*.lock log/initdb.log run/{supervise.lock,prepare.lock,address,up,env.new}
     if [ -f env ]; then
         sed -i -E '/^(JWT_SECRET_KEY|ENCRYPTION_KEY|SUPERUSER_EMAIL|SUPERUSER_PASSWORD|REDIS_URL|DATABASE_URL)=/d' env
         [ -s env ] || rm env
