@@ -172,7 +172,8 @@ struct own_append {
     size_t n;
 };
 
-/* Whatever is refused here is found by the next sweep. */
+/* Whatever is refused here is found by the next sweep. The reply may come long after the batch's arena is gone, hence
+ * a block of its own; every reply comes, as NULL when the connection breaks. */
 static void on_own_append(void *data, const struct redis_reply *reply)
 {
     struct own_append *own = data;
@@ -180,6 +181,7 @@ static void on_own_append(void *data, const struct redis_reply *reply)
     if (relay_append_answer(own->relay, reply, &ms, &seq) == APPEND_DONE)
         counter_add(COUNTER_RELAY_APPENDED, (int64_t)own->n);
     own->relay->failure = OK;
+    free(own);
 }
 
 /* The events of one partition, in order, that are at most one script's worth; taken ones are marked. */
@@ -207,7 +209,9 @@ void relay_append(struct relay *relay, const struct event *events, size_t n, str
     for (size_t i = 0; i < n; i++) {
         if (taken[i])
             continue;
-        struct own_append *own = arena_new_of(arena, struct own_append);
+        struct own_append *own = malloc(sizeof(*own));
+        if (!own)
+            abort();
         *own = (struct own_append){relay, take_partition(events, n, i, taken, some)};
         stream_name(events[i].topic, events[i].part, name);
         relay_append_send(relay, name, some, own->n, on_own_append, own, arena);

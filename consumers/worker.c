@@ -78,10 +78,10 @@ struct worker *worker_new(const struct group *group, const char *instance, const
 
 static void disconnect(struct worker *w)
 {
-    w->relay = relay_free(w->relay);
     w->commands = redis_close(w->commands);
     w->events = redis_close(w->events);
-    w->outward = redis_close(w->outward);
+    w->outward = redis_close(w->outward); /* its last replies still go to the relay */
+    w->relay = relay_free(w->relay);
     w->pg = pg_close(w->pg);
     w->reading_commands = w->reading_history = w->refused = false;
 }
