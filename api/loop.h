@@ -1,0 +1,96 @@
+/* A loop and its clients; private to loop.c, client.c, server.c, work.c. */
+#pragma once
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "api/conn.h"
+#include "api/server.h"
+
+enum {
+    TICK_MS = 250,         /* resolution of deadlines */
+    WHEEL_SLOTS = 256,     /* times TICK_MS: the longest deadline, and a little */
+    READ_BYTES = 64 << 10, /* one read */
+    DRAIN_GRACE_MS = 300,  /* idle clients may still ask and hear Connection: close */
+    DRAIN_CUT_MS = 1500,   /* then everybody is cut off */
+    DRAIN_END_MS = 1700,   /* then the loop ends whatever is owed */
+    HELD_MAX = 32 << 20,   /* bytes of unfinished requests, all loops together */
+};
+
+/* One connection on its loop. */
+struct client {
+    uv_tcp_t tcp;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    struct loop *loop;
+    struct conn conn;
+    struct client *previous, *next; /* in its slot of the wheel */
+    int slot;
+    int64_t slot_ms; /* when the slot comes up; never after conn_deadline */
+    struct client *next_dirty;
+    char *rest; /* bytes read that the connection would not take yet, malloc'ed */
+    size_t rest_n;
+    size_t writing_n; /* bytes given to uv_write; 0: none is under way */
+    bool dirty, reading, eof, closing, closed;
+};
+
+struct loop {
+    struct server *server;
+    int index;
+    int fd; /* bound, not yet listening; -1 afterwards */
+    pthread_t thread;
+    uv_loop_t uv;
+    uv_tcp_t listener;
+    uv_timer_t timer;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_async_t wake;
+    struct conn_host host;
+    void *context;
+    struct client *wheel[WHEEL_SLOTS];
+    int64_t tick; /* the last one done: ms / TICK_MS */
+    struct client *dirty;
+    unsigned clients;
+    int64_t drain_ms; /* since when; 0: not draining */
+    bool ended;
+    err started; /* what init or listen said, with its text */
+    char why[256];
+    char buffer[READ_BYTES];
+};
+
+struct server {
+    struct server_options options;
+    struct router *router;
+    int port, n;
+    int64_t connections_max;
+    _Atomic int64_t connections;
+    _Atomic bool draining;
+    sem_t started;
+    struct str *names, *origins; /* settings, split; the text lives in lists */
+    struct arena *lists;
+    struct loop *loops;
+};
+
+/* client.c */
+void client_new(struct loop *loop, uv_stream_t *listener);
+void client_adopt(struct loop *loop, int fd);
+void client_close(struct client *client);
+/* Feeds what waits, writes what can be written, sets the deadline anew. */
+void client_service(struct client *client);
+void client_on_output(struct conn *conn); /* conn_host.on_output */
+void loop_service_dirty(struct loop *loop);
+
+/* wheel.c */
+void wheel_put(struct client *client);
+void wheel_take(struct client *client);
+/* Calls expired for every client whose deadline is there. */
+void wheel_turn(struct loop *loop, void (*expired)(struct client *client));
+/* Calls fn for every client; fn may close it. */
+void wheel_each(struct loop *loop, void (*fn)(struct client *client));
+
+/* loop.c: the thread's function. */
+void *loop_run(void *loop);
+
+/* listen.c: a bound socket with SO_REUSEPORT, not blocking; *port 0 becomes the port it got. */
+err listen_bind(const char *address, int *port, int *ret_fd) _must_use_;
