@@ -60,16 +60,16 @@ static void on_connection(uv_stream_t *listener, int status)
     if (status < 0)
         log_warn("a connection could not be accepted", kv("why", uv_strerror(status)));
     else
-        client_new(loop, listener);
+        caller_new(loop, listener);
 }
 
-static void expired(struct client *client)
+static void expired(struct caller *caller)
 {
-    if (conn_expire(&client->conn)) {
-        client_close(client);
+    if (conn_expire(&caller->conn)) {
+        caller_close(caller);
     } else {
-        wheel_take(client);
-        wheel_put(client);
+        wheel_take(caller);
+        wheel_put(caller);
     }
 }
 
@@ -84,7 +84,7 @@ static void accept_the_rest(struct loop *loop)
     if (uv_fileno((uv_handle_t *)&loop->listener, &listener) < 0)
         return;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-        client_adopt(loop, fd);
+        caller_adopt(loop, fd);
 }
 
 static void begin_drain(struct loop *loop)
@@ -103,10 +103,10 @@ static void begin_drain(struct loop *loop)
     uv_timer_again(&loop->timer);
 }
 
-static void close_if_idle(struct client *client)
+static void close_if_idle(struct caller *caller)
 {
-    if (conn_idle(&client->conn) || client->conn.lingering)
-        client_close(client);
+    if (conn_idle(&caller->conn) || caller->conn.lingering)
+        caller_close(caller);
 }
 
 static void end(struct loop *loop)
@@ -129,8 +129,8 @@ static void drain_step(struct loop *loop)
     if (since >= DRAIN_GRACE_MS)
         wheel_each(loop, close_if_idle);
     if (since >= DRAIN_CUT_MS)
-        wheel_each(loop, client_close);
-    if ((loop->clients == 0 && loop->host.orphans == 0) || since >= DRAIN_END_MS)
+        wheel_each(loop, caller_close);
+    if ((loop->callers == 0 && loop->host.orphans == 0) || since >= DRAIN_END_MS)
         end(loop);
 }
 
@@ -167,7 +167,7 @@ static void set_up_host(struct loop *loop)
         .origins = server->origins,
         .body_limit = (size_t)conf_int(SET_BODY_LIMIT),
         .held_limit = HELD_MAX / (size_t)server->n,
-        .on_output = client_on_output,
+        .on_output = caller_on_output,
     };
     renew_times(loop);
     loop->tick = loop->host.now_ms / TICK_MS;

@@ -1,4 +1,4 @@
-/* A loop and its clients; private to loop.c, client.c, server.c, work.c. */
+/* A loop and its clients; private to loop.c, caller.c, server.c, work.c. */
 #pragma once
 
 #include <pthread.h>
@@ -19,16 +19,16 @@ enum {
 };
 
 /* One connection on its loop. */
-struct client {
+struct caller {
     uv_tcp_t tcp;
     uv_write_t write;
     uv_shutdown_t shutdown;
     struct loop *loop;
     struct conn conn;
-    struct client *previous, *next; /* in its slot of the wheel */
+    struct caller *previous, *next; /* in its slot of the wheel */
     int slot;
     int64_t slot_ms; /* when the slot comes up; never after conn_deadline */
-    struct client *next_dirty;
+    struct caller *next_dirty;
     char *rest; /* bytes read that the connection would not take yet, malloc'ed */
     size_t rest_n;
     size_t writing_n; /* bytes given to uv_write; 0: none is under way */
@@ -48,10 +48,10 @@ struct loop {
     uv_async_t wake;
     struct conn_host host;
     void *context;
-    struct client *wheel[WHEEL_SLOTS];
+    struct caller *wheel[WHEEL_SLOTS];
     int64_t tick; /* the last one done: ms / TICK_MS */
-    struct client *dirty;
-    unsigned clients;
+    struct caller *dirty;
+    unsigned callers;
     int64_t drain_ms; /* since when; 0: not draining */
     bool ended;
     err started; /* what init or listen said, with its text */
@@ -72,22 +72,22 @@ struct server {
     struct loop *loops;
 };
 
-/* client.c */
-void client_new(struct loop *loop, uv_stream_t *listener);
-void client_adopt(struct loop *loop, int fd);
-void client_close(struct client *client);
+/* caller.c */
+void caller_new(struct loop *loop, uv_stream_t *listener);
+void caller_adopt(struct loop *loop, int fd);
+void caller_close(struct caller *caller);
 /* Feeds what waits, writes what can be written, sets the deadline anew. */
-void client_service(struct client *client);
-void client_on_output(struct conn *conn); /* conn_host.on_output */
+void caller_service(struct caller *caller);
+void caller_on_output(struct conn *conn); /* conn_host.on_output */
 void loop_service_dirty(struct loop *loop);
 
 /* wheel.c */
-void wheel_put(struct client *client);
-void wheel_take(struct client *client);
+void wheel_put(struct caller *caller);
+void wheel_take(struct caller *caller);
 /* Calls expired for every client whose deadline is there. */
-void wheel_turn(struct loop *loop, void (*expired)(struct client *client));
-/* Calls fn for every client; fn may close it. */
-void wheel_each(struct loop *loop, void (*fn)(struct client *client));
+void wheel_turn(struct loop *loop, void (*expired)(struct caller *caller));
+/* Calls fn for every caller; fn may close it. */
+void wheel_each(struct loop *loop, void (*fn)(struct caller *caller));
 
 /* loop.c: the thread's function. */
 void *loop_run(void *loop);

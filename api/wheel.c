@@ -13,61 +13,61 @@ static int64_t slot_time(const struct loop *loop, int64_t deadline_ms)
     return ms > soonest ? ms < farthest ? ms : farthest : soonest;
 }
 
-void wheel_take(struct client *client)
+void wheel_take(struct caller *caller)
 {
-    struct loop *loop = client->loop;
+    struct loop *loop = caller->loop;
 
-    if (client->slot < 0)
+    if (caller->slot < 0)
         return;
-    if (client->previous)
-        client->previous->next = client->next;
+    if (caller->previous)
+        caller->previous->next = caller->next;
     else
-        loop->wheel[client->slot] = client->next;
-    if (client->next)
-        client->next->previous = client->previous;
-    client->previous = client->next = NULL;
-    client->slot = -1;
+        loop->wheel[caller->slot] = caller->next;
+    if (caller->next)
+        caller->next->previous = caller->previous;
+    caller->previous = caller->next = NULL;
+    caller->slot = -1;
 }
 
-static void link_in(struct client *client, int64_t ms)
+static void link_in(struct caller *caller, int64_t ms)
 {
-    struct loop *loop = client->loop;
+    struct loop *loop = caller->loop;
     int slot = (int)(ms / TICK_MS % WHEEL_SLOTS);
 
-    client->slot = slot;
-    client->slot_ms = ms;
-    client->next = loop->wheel[slot];
-    if (client->next)
-        client->next->previous = client;
-    loop->wheel[slot] = client;
+    caller->slot = slot;
+    caller->slot_ms = ms;
+    caller->next = loop->wheel[slot];
+    if (caller->next)
+        caller->next->previous = caller;
+    loop->wheel[slot] = caller;
 }
 
-void wheel_put(struct client *client)
+void wheel_put(struct caller *caller)
 {
-    int64_t ms = slot_time(client->loop, conn_deadline(&client->conn));
+    int64_t ms = slot_time(caller->loop, conn_deadline(&caller->conn));
 
-    if (client->slot >= 0 && client->slot_ms <= ms)
+    if (caller->slot >= 0 && caller->slot_ms <= ms)
         return;
-    wheel_take(client);
-    link_in(client, ms);
+    wheel_take(caller);
+    link_in(caller, ms);
 }
 
-static void turn_slot(struct loop *loop, int slot, void (*expired)(struct client *client))
+static void turn_slot(struct loop *loop, int slot, void (*expired)(struct caller *caller))
 {
-    struct client *next;
+    struct caller *next;
 
-    for (struct client *client = loop->wheel[slot]; client; client = next) {
-        next = client->next;
-        if (conn_deadline(&client->conn) <= loop->host.now_ms) {
-            expired(client);
+    for (struct caller *caller = loop->wheel[slot]; caller; caller = next) {
+        next = caller->next;
+        if (conn_deadline(&caller->conn) <= loop->host.now_ms) {
+            expired(caller);
         } else {
-            wheel_take(client);
-            wheel_put(client);
+            wheel_take(caller);
+            wheel_put(caller);
         }
     }
 }
 
-void wheel_turn(struct loop *loop, void (*expired)(struct client *client))
+void wheel_turn(struct loop *loop, void (*expired)(struct caller *caller))
 {
     int64_t now = loop->host.now_ms / TICK_MS;
 
@@ -79,14 +79,14 @@ void wheel_turn(struct loop *loop, void (*expired)(struct client *client))
     }
 }
 
-void wheel_each(struct loop *loop, void (*fn)(struct client *client))
+void wheel_each(struct loop *loop, void (*fn)(struct caller *caller))
 {
     for (int slot = 0; slot < WHEEL_SLOTS; slot++) {
-        struct client *next;
+        struct caller *next;
 
-        for (struct client *client = loop->wheel[slot]; client; client = next) {
-            next = client->next;
-            fn(client);
+        for (struct caller *caller = loop->wheel[slot]; caller; caller = next) {
+            next = caller->next;
+            fn(caller);
         }
     }
 }
