@@ -12,22 +12,22 @@ enum { WAIT_MS = 10000 };
 
 #define FAMILY(job) "split_part(" job ".kind, '.', 1)"
 #define LEASE "clock_timestamp() + make_interval(secs => 5)" /* JOB_LEASE_MS */
-#define FOLLOWED(job)                                                                                        \
-    "EXISTS (SELECT 1 FROM job b WHERE b.key = " job ".key AND b.n > " job                                   \
-    ".n AND b.state <> 'done' AND " FAMILY("b") " = " FAMILY(job) ")"
+/* kinds: the parameter with the kinds that overtake */
+#define FOLLOWED(job, kinds)                                                                                 \
+    "EXISTS (SELECT 1 FROM job b WHERE b.key = " job ".key AND b.n > " job ".n AND b.state <> 'done'"        \
+    " AND b.kind = ANY(" kinds "::text[]) AND " FAMILY("b") " = " FAMILY(job) ")"
 
 static const struct pg_stmt claim = {
     "job_claim",
-    "WITH open AS (SELECT j.id FROM job j WHERE j.state = 'waiting' AND j.kind = ANY($1::text[]) AND "
-    "j.due_ms <= $2::bigint"
-    "  AND NOT EXISTS (SELECT 1 FROM job o WHERE o.key = j.key AND o.n < j.n AND o.state <> 'done' "
-    "AND " FAMILY("o") "   = " FAMILY(
+    "WITH open AS (SELECT j.id FROM job j"
+    "  WHERE j.state = 'waiting' AND j.kind = ANY($1::text[]) AND j.due_ms <= $2::bigint"
+    "  AND NOT EXISTS (SELECT 1 FROM job o WHERE o.key = j.key AND o.n < j.n AND o.state <> 'done'"
+    "   AND " FAMILY("o") " = " FAMILY(
         "j") ")"
              "  ORDER BY j.due_ms, j.n LIMIT $3::bigint FOR UPDATE OF j SKIP LOCKED)"
              " UPDATE job j SET state = 'running', attempt = j.attempt + 1, owner = $4::text, lease_until "
-             "= " LEASE
-             " FROM open WHERE j.id = open.id RETURNING j.id, j.kind, j.key, j.payload, j.attempt, " FOLLOWED(
-                 "j") ", j.correlationid, j.actor, j.traceparent"};
+             "= " LEASE " FROM open WHERE j.id = open.id RETURNING j.id, j.kind, j.key, j.payload, j.attempt,"
+             "  j.correlationid, j.actor, j.traceparent, " FOLLOWED("j", "$5")};
 
 static const struct pg_stmt recover = {"job_recover",
                                        "UPDATE job SET state = 'waiting', owner = NULL WHERE state = "
@@ -35,12 +35,13 @@ static const struct pg_stmt recover = {"job_recover",
 
 static const struct pg_stmt hurry = {
     "job_hurry", "UPDATE job a SET due_ms = $2::bigint WHERE a.state = 'waiting' AND a.kind = ANY($1::text[])"
-                 " AND a.due_ms > $2::bigint AND " FOLLOWED("a")};
+                 " AND a.due_ms > $2::bigint AND " FOLLOWED("a", "$3")};
 
 static const struct pg_stmt renew = {
     "job_renew",
     "UPDATE job j SET lease_until = " LEASE " FROM unnest($1::uuid[], $2::bigint[]) x(id, attempt)"
-    " WHERE j.id = x.id AND j.attempt = x.attempt AND j.state = 'running' RETURNING j.id, " FOLLOWED("j")};
+    " WHERE j.id = x.id AND j.attempt = x.attempt AND j.state = 'running' RETURNING j.id, " FOLLOWED("j",
+                                                                                                     "$3")};
 
 static const struct pg_stmt finish = {
     "job_finish", "UPDATE job SET state = 'done', outcome = $3::text, owner = NULL, lease_until = NULL"
@@ -65,10 +66,30 @@ static struct job job_read(const struct pg_result *r, int row, struct arena *are
                         .key = arena_str(arena, pg_get_str(r, row, 2)),
                         .payload = arena_str(arena, pg_get_str(r, row, 3)),
                         .attempt = pg_get_int(r, row, 4),
-                        .followed = pg_get_bool(r, row, 5),
-                        .correlation = arena_str(arena, pg_get_str(r, row, 6)),
-                        .actor = arena_str(arena, pg_get_str(r, row, 7)),
-                        .traceparent = arena_str(arena, pg_get_str(r, row, 8))};
+                        .correlation = arena_str(arena, pg_get_str(r, row, 5)),
+                        .actor = arena_str(arena, pg_get_str(r, row, 6)),
+                        .traceparent = arena_str(arena, pg_get_str(r, row, 7)),
+                        .followed = pg_get_bool(r, row, 8)};
+}
+
+/* Names of the kinds that have the property. */
+static struct pg_array kinds_that(bool (*have)(const struct job_kind *kind), struct arena *arena)
+{
+    struct pg_array names = pg_array(arena, PG_TEXT, JOB_KINDS_MAX);
+    for (int i = 0; job_kinds[i]; i++)
+        if (have(job_kinds[i]))
+            pg_array_text(&names, str_of(job_kinds[i]->name));
+    return names;
+}
+
+static bool overtakes(const struct job_kind *kind)
+{
+    return kind->overtakes;
+}
+
+static bool gives_way(const struct job_kind *kind)
+{
+    return kind->give_way != NULL;
 }
 
 err job_claim(struct pg *pg, struct str owner, const bool kinds[static JOB_KINDS_MAX], int room,
@@ -82,8 +103,10 @@ err job_claim(struct pg *pg, struct str owner, const bool kinds[static JOB_KINDS
     if (names.n == 0 || room == 0)
         return OK;
     _cleanup_(pg_result_freep) struct pg_result *result = NULL;
-    struct pg_param params[] = {pg_array_param(&names), pg_int(clock_ms()), pg_int(room), pg_text(owner)};
-    TRY(pg_call(pg, &claim, 4, params, &result));
+    struct pg_array overtaking = kinds_that(overtakes, arena);
+    struct pg_param params[] = {pg_array_param(&names), pg_int(clock_ms()), pg_int(room), pg_text(owner),
+                                pg_array_param(&overtaking)};
+    TRY(pg_call(pg, &claim, 5, params, &result));
     for (int i = 0; i < pg_rows(result); i++)
         ret[i] = job_read(result, i, arena);
     *ret_n = pg_rows(result);
@@ -92,13 +115,10 @@ err job_claim(struct pg *pg, struct str owner, const bool kinds[static JOB_KINDS
 
 err job_recover(struct pg *pg, struct arena *arena)
 {
-    struct pg_array names = pg_array(arena, PG_TEXT, JOB_KINDS_MAX);
-    for (int i = 0; job_kinds[i]; i++)
-        if (job_kinds[i]->give_way)
-            pg_array_text(&names, str_of(job_kinds[i]->name));
-    struct pg_param params[] = {pg_array_param(&names), pg_int(clock_ms())};
+    struct pg_array giving = kinds_that(gives_way, arena), overtaking = kinds_that(overtakes, arena);
+    struct pg_param params[] = {pg_array_param(&giving), pg_int(clock_ms()), pg_array_param(&overtaking)};
     pg_queue(pg, &recover, 0, NULL, NULL, NULL);
-    pg_queue(pg, &hurry, 2, params, NULL, NULL);
+    pg_queue(pg, &hurry, 3, params, NULL, NULL);
     pg_sync(pg, NULL, NULL);
     return pg_wait(pg, WAIT_MS);
 }
@@ -111,8 +131,9 @@ err job_renew(struct pg *pg, struct job_held *held, size_t n, struct arena *aren
         pg_array_int(&attempts, held[i].attempt);
     }
     _cleanup_(pg_result_freep) struct pg_result *result = NULL;
-    struct pg_param params[] = {pg_array_param(&ids), pg_array_param(&attempts)};
-    TRY(pg_call(pg, &renew, 2, params, &result));
+    struct pg_array overtaking = kinds_that(overtakes, arena);
+    struct pg_param params[] = {pg_array_param(&ids), pg_array_param(&attempts), pg_array_param(&overtaking)};
+    TRY(pg_call(pg, &renew, 3, params, &result));
     for (size_t i = 0; i < n; i++) {
         held[i].lost = true;
         for (int row = 0; row < pg_rows(result); row++)

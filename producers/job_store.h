@@ -19,7 +19,7 @@ struct job_held {
     struct uuid id;
     int64_t attempt;
     bool lost;     /* somebody else has it now */
-    bool followed; /* another job of its key waits behind it */
+    bool followed; /* a job that overtakes waits behind it */
 };
 /* Renews the leases of n jobs and fills lost and followed. */
 err job_renew(struct pg *pg, struct job_held *held, size_t n, struct arena *arena) _must_use_;

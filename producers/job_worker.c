@@ -26,14 +26,16 @@ static bool followed(struct slot *slot)
     return yes;
 }
 
-/* Tells the breaker, and the log when it opened. An attempt that was ended from outside says nothing. */
+/* Tells the breaker, and the log when it opened. An attempt that was ended by us, or by our database, says
+ * nothing about the other side. */
 static void note_breaker(struct slot *slot, err e, bool ended_by_us)
 {
     struct jobs *jobs = slot->jobs;
     struct breaker *breaker = &jobs->breakers[job_kind_index(slot->job.kind)];
     bool opened = false;
     pthread_mutex_lock(&jobs->lock);
-    if (failed(e) && ended_by_us)
+    bool ours = ended_by_us || e.code == ERR_PG_DOWN || e.code == ERR_PG_RETRY;
+    if (failed(e) && ours)
         breaker_forget(breaker);
     else
         opened = breaker_ended(breaker, !failed(e), clock_mono_ms());
@@ -69,7 +71,8 @@ static void retry(struct slot *slot, err why, bool stop)
     else if (!stop)
         log_warn("a job is tried again", kv("kind", slot->job.kind->name), kv("job", slot->job.id),
                  kv("attempt", slot->job.attempt), kv("why", err_text(why)));
-    err e = pg_is_up(slot->link.pg) ? job_put_back(slot->link.pg, &slot->job, due_ms) : OK;
+    err e = link_up(&slot->link) ? job_put_back(slot->link.pg, &slot->job, due_ms)
+                                 : FAIL(PG_DOWN, "no connection");
     if (failed(e))
         log_warn("a job could not be put back; its lease will end", kv("job", slot->job.id),
                  kv("why", err_text(e)));
@@ -120,7 +123,6 @@ static void give_back(struct slot *slot)
     pthread_mutex_lock(&slot->jobs->lock);
     slot->state = SLOT_IDLE;
     pthread_mutex_unlock(&slot->jobs->lock);
-    arena_reset(slot->arena);
     bell_ring(&slot->jobs->bell);
 }
 
@@ -135,6 +137,9 @@ void *job_worker(void *p)
             retry(slot, OK, true);
         else
             attempt(slot);
+        if (slot->link.pg && pg_is_up(slot->link.pg))
+            slot->link.attempt = 0;
+        arena_reset(slot->arena);
         give_back(slot);
     }
     link_close(&slot->link);

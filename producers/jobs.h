@@ -16,7 +16,7 @@ struct job {
     const struct job_kind *kind;
     struct str key, payload;
     int64_t attempt; /* from 1 */
-    bool followed;   /* another job of its key waits behind it */
+    bool followed;   /* a job that overtakes waits behind it */
     struct str correlation, actor, traceparent;
 };
 
@@ -40,9 +40,10 @@ struct job_kind {
     const char *name; /* "family.what"; jobs of one key wait for each other within a family */
     /* One attempt. RETRY: tried again later. Any other error is a fault of ours: logged, tried again too. */
     err (*run)(const struct job_run *run, struct job_outcome *ret);
-    /* When another job of the key waits behind and this one has no answer: its outcome instead of another
+    /* When a job that overtakes waits behind and this one has no answer: its outcome instead of another
      * attempt. NULL: it is tried until it ends. */
     void (*give_way)(const struct job_run *run, struct job_outcome *ret);
+    bool overtakes; /* whatever waits for an answer before it gives way */
 };
 
 /* All kinds, in an explicit list (kinds.c), NULL-terminated. */

@@ -155,6 +155,7 @@ static err run_void(const struct job_run *run, struct job_outcome *ret)
     return OK;
 }
 
-const struct job_kind payment_authorise = {"payment.authorise", run_authorise, give_way_authorise};
-const struct job_kind payment_capture = {"payment.capture", run_capture, NULL};
-const struct job_kind payment_void = {"payment.void", run_void, NULL};
+const struct job_kind payment_authorise = {
+    .name = "payment.authorise", .run = run_authorise, .give_way = give_way_authorise};
+const struct job_kind payment_capture = {.name = "payment.capture", .run = run_capture};
+const struct job_kind payment_void = {.name = "payment.void", .run = run_void, .overtakes = true};
