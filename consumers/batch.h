@@ -46,6 +46,7 @@ struct item {
     enum answer answer;
     bool waited;          /* answered NOT_YET once, */
     enum topic waits_for; /* for a fact of this topic */
+    bool settled;         /* a standstill has waited for it: it must decide now */
     bool poison;          /* the offender itself, not a follower of its key */
     struct uuid same_as;
     struct str replyto;      /* of a row that stands already, for the hint */

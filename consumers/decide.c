@@ -200,7 +200,7 @@ static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
 {
     struct item *item = b->items[n];
     b->current = item;
-    item->message.final = item->waited && b->caught_up[item->waits_for];
+    item->message.final = item->settled || (item->waited && b->caught_up[item->waits_for]);
     item->answer = handlers_handle(&w->group->on, item->message.type, b, item->message.data);
     if (item->answer == ANSWER_POISON) {
         poisoned(item, "poison");
@@ -227,9 +227,6 @@ static err decide_once(struct worker *w, struct batch *b, bool *ret_again)
 
 err decide(struct worker *w, struct batch *b)
 {
-    struct standstill *s = &w->standstill;
-    if (s->active && (s->passed || s->late))
-        b->caught_up[s->topic] = true;
     bool again;
     do {
         again = false;

@@ -71,13 +71,7 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
         offend(item, "unknown-type", entry->envelope.type);
     else
         decode(w, item, &message_types[type]);
-    struct standstill *s = &w->standstill;
-    if (s->active && uuid_eq(s->id, item->message.id)) {
-        item->waited = true;
-        item->waits_for = s->topic;
-        if (s->late && entry->command)
-            item->fate = ITEM_LATE;
-    }
+    standstill_meet(w, item);
 }
 
 /* ---- events: contiguous from our position ---- */

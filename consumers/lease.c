@@ -190,6 +190,7 @@ err lease_turn(struct worker *w)
     else if (have < share)
         TRY(take(w, share - have, &taken));
     if (taken) {
+        read_make_groups(w);
         log_info("partitions taken", kv("group", w->group->name), kv("owned", (int64_t)owned(w)));
         if (FAULT(RUNNER_AFTER_CLAIM))
             return FAIL(PG_DOWN, "fault injected after taking leases");

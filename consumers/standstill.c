@@ -9,7 +9,7 @@
 #include "bus/base/fault.h"
 #include "consumers/worker.h"
 
-enum { STANDSTILL_MS = 2000, LOOK_MS = 5 };
+enum { STANDSTILL_MS = 2000, LOOK_MS = 5, FORGET_MS = 5000 };
 
 static const struct pg_stmt read_positions = {
     "read_positions", "SELECT h.part, h.seq, coalesce(o.seq, 0) FROM stream_head h"
@@ -49,12 +49,33 @@ void standstill_begin(struct worker *w, const struct item *item, enum topic topi
 {
     struct standstill *s = &w->standstill;
     s->active = true;
-    s->passed = s->late = false;
+    s->passed = s->late = s->met = false;
     s->id = item->message.id;
     s->at = item->message.command ? NULL : item->at;
     s->topic = topic;
     s->deadline_ms = clock_mono_ms() + STANDSTILL_MS;
     s->next_look_ms = clock_mono_ms();
+}
+
+/* The message that waited is read again: it decides now, or is refused when its fact did not come in time. */
+void standstill_meet(struct worker *w, struct item *item)
+{
+    struct standstill *s = &w->standstill;
+    if (!s->active || (!s->passed && !s->late) || !uuid_eq(s->id, item->message.id))
+        return;
+    item->settled = true;
+    if (!s->passed && item->message.command && item->fate == ITEM_HANDLE)
+        item->fate = ITEM_LATE;
+    s->met = true;
+}
+
+/* Over when a batch with the message has been decided, or when the message does not come back (its lane was
+ * lost). */
+void standstill_end(struct worker *w)
+{
+    struct standstill *s = &w->standstill;
+    if (s->active && (s->met || clock_mono_ms() > s->deadline_ms + FORGET_MS))
+        s->active = false;
 }
 
 err standstill_look(struct worker *w)

@@ -216,13 +216,10 @@ static err take_batch(struct worker *w)
         skip(w, items, n);
         return OK;
     }
-    bool asked = w->standstill.active && (w->standstill.passed || w->standstill.late);
-    struct uuid asked_for = w->standstill.id;
     err e = process(w, items, n);
     if (offends(e))
         e = process_singly(w, items, n);
-    if (asked && uuid_eq(asked_for, w->standstill.id))
-        w->standstill.active = false;
+    standstill_end(w);
     return e;
 }
 

@@ -21,6 +21,7 @@ struct standstill {
     bool active;
     bool passed;          /* the heads are passed: the message is asked once more, finally */
     bool late;            /* they were not passed in time */
+    bool met;             /* the message was read again and is in the batch in hand */
     struct uuid id;       /* of the message that waits */
     struct partition *at; /* when an event waits: its lane stands still too */
     enum topic topic;
@@ -97,6 +98,8 @@ err decide(struct worker *w, struct batch *b) _must_use_;
 err standstill_check(struct worker *w, enum topic topic, bool *ret_caught_up) _must_use_;
 void standstill_begin(struct worker *w, const struct item *item, enum topic topic);
 err standstill_look(struct worker *w) _must_use_;
+void standstill_meet(struct worker *w, struct item *item);
+void standstill_end(struct worker *w);
 
 /* flush.c: one transaction, then relay, acknowledgement and hints. */
 err flush(struct worker *w, struct batch *b) _must_use_;
