@@ -52,7 +52,7 @@ static void shop_close(struct cart_shop *s)
 
 static int64_t number(struct cart_shop *s, const char *sql)
 {
-    struct pg_stmt *stmt = calloc(1, sizeof(*stmt));
+    struct pg_stmt *stmt = arena_new_of(s->arena, struct pg_stmt);
     static int n;
     stmt->name = arena_printf(s->arena, "t%d", n++).p;
     stmt->sql = arena_cstr(s->arena, str_of(sql));
