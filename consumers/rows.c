@@ -255,6 +255,35 @@ void rows_loaded(struct batch *b)
         }
 }
 
+/* ---- rows that come from elsewhere ---- */
+
+void rows_load_from(struct batch *b, rows_source *fn, void *data)
+{
+    for (struct index *index = b->rows->indexes; index; index = index->next)
+        for (size_t slot = 0; index->waiting && slot < SLOTS; slot++)
+            for (struct wanted *w = index->wanted[slot]; w; w = w->next)
+                if (!w->loaded) {
+                    w->loaded = true;
+                    index->waiting--;
+                    fn(data, b, index->table, index->column, w->value);
+                }
+}
+
+void rows_bring(struct batch *b, const struct row *row)
+{
+    struct row *copy = arena_alloc(b->arena, row->table->size);
+    memcpy(copy, row, row->table->size);
+    copy->state = ROW_CLEAN;
+    copy->next = NULL;
+    if (!known(b->rows, copy))
+        add_row(b->rows, copy);
+}
+
+const struct row *rows_first(struct batch *b, const struct table *table)
+{
+    return table_rows(b->rows, table)->first;
+}
+
 /* ---- finding and changing ---- */
 
 static bool there(const struct row *row)

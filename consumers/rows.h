@@ -29,6 +29,7 @@ struct table {
     const char *name;
     size_t size;                                    /* of the row struct */
     int keys;                                       /* the first `keys` columns are the primary key */
+    const char *where; /* NULL, or SQL that rows must meet to be loaded at all, so that partial indexes serve */
     const struct column columns[TABLE_COLUMNS_MAX]; /* ends with a NULL name */
 };
 
@@ -81,3 +82,12 @@ bool rows_pending(const struct batch *b);
 void rows_queue_load(struct batch *b, struct pg *pg);
 void rows_loaded(struct batch *b);
 void rows_queue_writes(struct batch *b, struct pg *pg, const struct table *const *order);
+
+/* ---- rows that come from elsewhere than a database (tests) ---- */
+typedef void rows_source(void *data, struct batch *b, const struct table *table, int column, struct value value);
+/* Asks fn for the rows of every value that is wanted and not loaded yet; fn hands them over by rows_bring. */
+void rows_load_from(struct batch *b, rows_source *fn, void *data);
+/* Takes a copy of the row as a loaded one, unless a row with that key is there. Its strings are borrowed. */
+void rows_bring(struct batch *b, const struct row *row);
+/* All rows of a table in this batch, deleted ones too: the first, then ->next. NULL: none. */
+const struct row *rows_first(struct batch *b, const struct table *table);

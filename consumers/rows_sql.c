@@ -83,8 +83,10 @@ static void make_load(struct table_sql *t, int column)
     struct buf sql = buf_new(kept, 256);
     buf_lit(&sql, "SELECT ");
     put_names(&sql, t->table, 0, rows_sql_columns(t->table));
-    buf_printf(&sql, " FROM %s WHERE %s = ANY($1::%s) ORDER BY ", t->table->name, c->name,
-               array_cast(c->type));
+    buf_printf(&sql, " FROM %s WHERE %s = ANY($1::%s)", t->table->name, c->name, array_cast(c->type));
+    if (t->table->where)
+        buf_printf(&sql, " AND %s", t->table->where);
+    buf_lit(&sql, " ORDER BY ");
     put_names(&sql, t->table, 0, t->table->keys);
     t->load[column] = statement(t->table, "load", arena_printf(kept, "_%s", c->name).p, &sql);
 }
