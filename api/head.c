@@ -43,7 +43,7 @@ static int read_name(llhttp_t *parser, const char *p, size_t n)
 
     if (conn->phase == CONN_BODY)
         return stop(conn, ERR_MALFORMED, "Trailers are not taken.");
-    if (x->req.headers_n == conn->guard.fields)
+    if (n == 0 || x->req.headers_n == conn->guard.fields)
         return stop(conn, ERR_MALFORMED, "The header lines cannot be told apart.");
     lower(x->head + (p - x->head), n);
     x->fields[x->req.headers_n++] = (struct param){{p, n}, STR("")};
@@ -54,6 +54,8 @@ static int read_value(llhttp_t *parser, const char *p, size_t n)
 {
     struct exchange *x = conn_of(parser)->last;
 
+    if (x->req.headers_n == 0)
+        return stop(conn_of(parser), ERR_MALFORMED, "A header line has no name.");
     x->fields[x->req.headers_n - 1].value = str_trim((struct str){p, n});
     return 0;
 }
@@ -325,6 +327,8 @@ enum err_code head_read(struct conn *conn, struct exchange *x, const char *p, si
         return conn->refusal_code;
     if (parsed != HPE_OK && parsed != HPE_PAUSED)
         return refuse(conn, ERR_MALFORMED, "The head of the request is not well-formed.");
+    if (x->req.headers_n != conn->guard.fields) /* the parser passes over a line without a name */
+        return refuse(conn, ERR_MALFORMED, "The header lines cannot be told apart.");
     x->keep_alive = llhttp_should_keep_alive(&conn->parser);
     code = check_fields(conn, x);
     if (code == ERR_NONE)

@@ -132,8 +132,8 @@ static size_t eat(struct str *part, size_t n)
 {
     size_t eaten = n < part->n ? n : part->n;
 
-    part->p += eaten;
-    part->n -= eaten;
+    if (eaten > 0)
+        *part = str_slice(*part, eaten, part->n);
     return eaten;
 }
 

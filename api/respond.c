@@ -11,7 +11,8 @@
 
 #define REASONS(R)                                                                                           \
     R(200, "OK")                                                                                             \
-    R(201, "Created") R(202, "Accepted") R(204, "No Content") R(304, "Not Modified") R(400, "Bad Request")   \
+    R(201, "Created")                                                                                        \
+    R(202, "Accepted") R(204, "No Content") R(304, "Not Modified") R(400, "Bad Request")                     \
         R(401, "Unauthorized") R(403, "Forbidden") R(404, "Not Found") R(405, "Method Not Allowed")          \
             R(409, "Conflict") R(412, "Precondition Failed") R(413, "Content Too Large")                     \
                 R(414, "URI Too Long") R(415, "Unsupported Media Type") R(422, "Unprocessable Content")      \
@@ -38,7 +39,8 @@ enum {
 
 static char *put(char *to, struct str s)
 {
-    memcpy(to, s.p, s.n);
+    if (s.n > 0) /* an absent string has no bytes to point to */
+        memcpy(to, s.p, s.n);
     return to + s.n;
 }
 
