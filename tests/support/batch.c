@@ -269,13 +269,14 @@ size_t told_count(const struct memory *memory, enum message type)
     return n;
 }
 
+/* The n-th of that type; must be there. */
 static const struct event *event_at(const struct memory *memory, enum message type, size_t n)
 {
-    for (size_t i = 0; i < memory->batch.events.n; i++)
-        if (is_of(&memory->batch.events.p[i], type) && n-- == 0)
-            return &memory->batch.events.p[i];
-    assert(!"no such event was told");
-    return NULL;
+    assert(n < told_count(memory, type));
+    const struct event *event = memory->batch.events.p;
+    while (!is_of(event, type) || n-- > 0)
+        event++;
+    return event;
 }
 
 /* Decoded again from its text, so that what is told is what a group would read. */
