@@ -1,8 +1,9 @@
 /*
- * The relay brings the log to Redis: events of a partition are appended to evt:{topic.pp} with ids ms-seq by a
- * compare-and-append script ("only if your last id is mine minus one"). The relay's cursor is the stream's own last id,
- * so any number of relays may race and a lost tail is found by the next one. A missing stream is re-made (XGROUP
- * CREATE MKSTREAM + XSETID) at the lowest attached offset and filled from the log with the same ids.
+ * The relay brings the log to Redis: events of a partition are appended to evt:{topic.pp} with ids ms-seq by
+ * a compare-and-append script ("only if your last id is mine minus one"). The relay's cursor is the stream's
+ * own last id, so any number of relays may race and a lost tail is found by the next one. A missing stream is
+ * re-made (XGROUP CREATE MKSTREAM + XSETID) at the lowest attached offset and filled from the log with the
+ * same ids.
  */
 #pragma once
 
@@ -14,14 +15,19 @@ struct relay;
 struct relay *relay_new(struct redis *redis, struct pg *pg);
 struct relay *relay_free(struct relay *relay);
 
-/* Queues the append of events just committed (any partitions, ascending seq within each) on the redis connection;
- * the outcome is counted, a refusal is left to the sweep. Caller does redis_wait. Never needs pg. */
+/* Queues the append of events just committed (any partitions, ascending seq within each) on the redis
+ * connection; the outcome is counted, a refusal is left to the sweep. Caller does redis_wait. Never needs pg.
+ */
 void relay_append(struct relay *relay, const struct event *events, size_t n, struct arena *arena);
 
-/* One pass over all partitions: appends what the log has beyond each stream's last id, re-makes missing streams and
- * missing groups (at their offset in PostgreSQL), levels mirrored groups (XGROUP SETID … ENTRIESREAD). Returns when
- * nothing is left. ret (may be NULL): events appended. RETRY errors leave the rest to the next pass. */
+/* One pass over all partitions: appends what the log has beyond each stream's last id, re-makes missing
+ * streams and missing groups (at their offset in PostgreSQL), levels mirrored groups (XGROUP SETID …
+ * ENTRIESREAD). Returns when the heads it read are reached, or after about a second: with a backlog, call it
+ * again while *ret > 0. ret (may be NULL): events appended. RETRY errors leave the rest to the next pass. */
 err relay_sweep(struct relay *relay, int64_t *ret) _must_use_;
 
-/* Trims each stream below the lowest offset of all attached groups, keeping `keep` passed events. */
+/* Trims each stream that the last sweep found good below the lowest offset of all attached groups, keeping
+ * `keep` passed events. Attached is who lags at most 200,000 events behind; others read the log until they
+ * have caught up. Groups that are not ours count too: by what they have not been given, or not acknowledged.
+ */
 err relay_trim(struct relay *relay, int64_t keep) _must_use_;

@@ -1,0 +1,149 @@
+/*
+ * Invariants that PostgreSQL can judge alone. Each is one statement that returns a sentence per violation;
+ * statements see one snapshot, and each invariant holds in every committed state.
+ */
+#include <inttypes.h>
+
+#include "bus/ctl/fsck.h"
+
+enum { SHOWN = 20 };
+
+struct check {
+    const char *name, *sentence;
+    const char *table; /* skipped while this table is not there */
+    struct pg_stmt stmt;
+};
+
+static const struct check checks[] = {
+    {"I2 log",
+     "the log of a partition is 1 to its head without gaps",
+     "event_log",
+     {"fsck_log",
+      "SELECT format('%s.%s: head %s, but %s events from %s to %s', coalesce(l.topic, h.topic), "
+      "coalesce(l.part, h.part),"
+      " coalesce(h.seq, 0), coalesce(l.n, 0), l.low, l.high)"
+      " FROM (SELECT topic, part, count(*) n, min(seq) low, max(seq) high FROM event_log GROUP BY 1, 2) l"
+      " FULL JOIN stream_head h ON h.topic = l.topic AND h.part = l.part"
+      " WHERE l.n IS DISTINCT FROM h.seq OR l.low <> 1 OR l.high IS DISTINCT FROM h.seq"}},
+    {"I2 time",
+     "milliseconds never fall within a partition",
+     "event_log",
+     {"fsck_time",
+      "SELECT format('%s.%s: %s has lower milliseconds than its predecessor', topic, part, seq) FROM"
+      " (SELECT topic, part, seq, ms < lag(ms) OVER (PARTITION BY topic, part ORDER BY seq) AS fell FROM "
+      "event_log) x"
+      " WHERE fell"}},
+    {"event ids",
+     "no event id stands twice",
+     "event_log",
+     {"fsck_ids",
+      "SELECT format('%s stands %s times', id, count(*)) FROM event_log GROUP BY id HAVING count(*) > 1"}},
+    {"I4 offsets",
+     "no group is beyond the head",
+     "consumer_offset",
+     {"fsck_offsets",
+      "SELECT format('%s at %s.%s: offset %s, head %s', o.grp, o.topic, o.part, o.seq, coalesce(h.seq, 0))"
+      " FROM consumer_offset o LEFT JOIN stream_head h ON h.topic = o.topic AND h.part = o.part"
+      " WHERE o.seq > coalesce(h.seq, 0)"}},
+    {"I1 commands",
+     "no command runs for more than an hour",
+     "command",
+     {"fsck_running",
+      "SELECT format('%s (%s) runs since %s', id, type, to_timestamp(created_ms / 1000)) FROM command"
+      " WHERE status = 'running' AND created_ms < extract(epoch FROM now()) * 1000 - 3600000"}},
+    {"I11 keys",
+     "a repeat points to a command that has the key",
+     "command",
+     {"fsck_same", "SELECT format('%s repeats %s, which is not there', c.id, c.same_as) FROM command c"
+                   " LEFT JOIN command w ON w.id = c.same_as WHERE c.same_as IS NOT NULL AND w.id IS NULL"}},
+    {"parked",
+     "nothing is parked",
+     "dead_letter",
+     {"fsck_parked", "SELECT format('%s: key %s of %s, %s messages, %s', grp, key, topic, count(*), "
+                     "min(reason)) FROM dead_letter"
+                     " WHERE state = 'parked' GROUP BY grp, topic, key"}},
+    {"I10 stock",
+     "stock is the sum of its movements",
+     "stock_movement",
+     {"fsck_stock",
+      "SELECT format('product %s: quantity %s, movements sum up to %s', coalesce(s.product_id, m.product_id),"
+      " coalesce(s.quantity, 0), coalesce(m.n, 0)) FROM stock s FULL JOIN"
+      " (SELECT product_id, sum(quantity) n FROM stock_movement GROUP BY 1) m ON m.product_id = s.product_id"
+      " WHERE coalesce(s.quantity, 0) <> coalesce(m.n, 0)"}},
+    {"I10 holds",
+     "reserved stock is the sum of the holds",
+     "stock_hold",
+     {"fsck_holds",
+      "SELECT format('product %s: reserved %s, holds sum up to %s', coalesce(s.product_id, h.product_id),"
+      " coalesce(s.reserved, 0), coalesce(h.n, 0)) FROM stock s FULL JOIN"
+      " (SELECT product_id, sum(quantity) n FROM stock_hold WHERE state = 'held' GROUP BY 1) h"
+      " ON h.product_id = s.product_id WHERE coalesce(s.reserved, 0) <> coalesce(h.n, 0)"}},
+    {"I10 sold",
+     "what an order took is a movement of the same size",
+     "stock_hold",
+     {"fsck_sold", "SELECT format('order %s, product %s: hold %s of %s, movements %s', h.order_id, "
+                   "h.product_id, h.state, h.quantity,"
+                   " coalesce(m.n, 0)) FROM stock_hold h LEFT JOIN (SELECT order_id, product_id, "
+                   "sum(quantity) n FROM stock_movement"
+                   "  WHERE order_id IS NOT NULL GROUP BY 1, 2) m ON m.order_id = h.order_id AND "
+                   "m.product_id = h.product_id"
+                   " WHERE coalesce(m.n, 0) <> CASE h.state WHEN 'committed' THEN -h.quantity ELSE 0 END"}},
+    {"I10 orders",
+     "an order's subtotal is the sum of its lines",
+     "order_line",
+     {"fsck_orders",
+      "SELECT format('order %s: subtotal %s, lines sum up to %s', o.id, o.subtotal, coalesce(l.n, 0)) FROM "
+      "orders o"
+      " LEFT JOIN (SELECT order_id, sum(line_total) n FROM order_line GROUP BY 1) l ON l.order_id = o.id"
+      " WHERE o.subtotal <> coalesce(l.n, 0)"}},
+    {"I10 paid",
+     "a confirmed order is paid in full, once",
+     "payment",
+     {"fsck_paid",
+      "SELECT format('order %s is %s, its payment %s of %s %s', o.id, o.status, coalesce(p.status, 'not "
+      "there'),"
+      " coalesce(p.amount, 0), o.currency) FROM orders o LEFT JOIN payment p ON p.order_id = o.id"
+      " WHERE o.step = 'done' AND o.payment_status = 'paid'"
+      " AND (p.status IS DISTINCT FROM 'captured' OR p.amount <> o.total_amount OR p.currency <> "
+      "o.currency)"}},
+    {"I10 charges",
+     "what was captured is what the provider has",
+     "payment_test_charge",
+     {"fsck_charges",
+      "SELECT format('payment of order %s: %s here, %s of %s at the provider', p.order_id, p.status,"
+      " coalesce(c.state, 'nothing'), coalesce(c.amount, 0)) FROM payment p"
+      " LEFT JOIN payment_test_charge c ON c.reference = p.reference WHERE p.method = 'test'"
+      " AND ((p.status = 'captured' AND (c.state IS DISTINCT FROM 'captured' OR c.amount <> p.amount))"
+      "  OR (p.status = 'voided' AND c.state IN ('captured', 'authorised')))"}},
+};
+
+static const struct pg_stmt has_table = {"fsck_has_table", "SELECT to_regclass($1::text) IS NOT NULL"};
+
+static err run_check(struct fsck *fsck, const struct check *check)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    const struct pg_param params[] = {pg_text(str_of(check->table))};
+    TRY(pg_call(fsck->ctl->pg, &has_table, 1, params, &result));
+    bool there = pg_get_bool(result, 0, 0);
+    result = pg_result_free(result);
+    if (!there)
+        return OK;
+    TRY(pg_call(fsck->ctl->pg, &check->stmt, 0, NULL, &result));
+    int n = pg_rows(result);
+    for (int i = 0; i < n && i < SHOWN; i++)
+        fsck_found(fsck, check->name, "%.*s", STR_ARG(pg_get_str(result, i, 0)));
+    if (n > SHOWN)
+        fsck_found(fsck, check->name, "and %d more: %s", n - SHOWN, check->sentence);
+    fsck->checked++;
+    return OK;
+}
+
+err fsck_sql(struct fsck *fsck)
+{
+    size_t n = sizeof(checks) / sizeof(*checks);
+    for (size_t i = 0; i < n; i++) {
+        TRY(run_check(fsck, &checks[i]));
+        ctl_progress("invariants", (int64_t)i + 1, (int64_t)n);
+    }
+    return OK;
+}
