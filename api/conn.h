@@ -47,6 +47,8 @@ struct conn_host {
     int64_t date_s;
     /* its own */
     size_t held;
+    int64_t logged_s; /* the second of the last failure logged */
+    int logged;       /* failures in it */
     size_t orphans; /* unanswered requests whose connection is gone */
     struct exchange *spare;
     unsigned spares;

@@ -62,6 +62,25 @@ void respond_problem(struct request *req, const struct problem *problem)
     respond_as(req, status, "application/problem+json", problem_text(req, problem, status));
 }
 
+/* Under attack or overload failures come by the thousand; each second shows the first few and how many there
+ * were. */
+static void log_failure(struct request *req, err e)
+{
+    enum { SHOWN = 10 };
+    struct conn_host *host = exchange_of(req)->host;
+    int64_t now_s = host->wall_ms / 1000;
+
+    if (host->logged_s != now_s) {
+        if (host->logged > SHOWN)
+            log_warn("requests failed", kv("more", host->logged - SHOWN));
+        host->logged_s = now_s;
+        host->logged = 0;
+    }
+    if (host->logged++ < SHOWN)
+        log_warn("request failed", kv("request_id", req->id), kv("error", err_name(e.code)),
+                 kv("why", err_text(e)), kv("where", err_where(e)));
+}
+
 void respond_error(struct request *req, err e)
 {
     struct problem problem = {.code = e.code};
@@ -70,8 +89,7 @@ void respond_error(struct request *req, err e)
     if (err_class_of(e.code) == ERR_CLASS_REJECT && err_http(e.code) < 500)
         problem.detail = arena_str(req->arena, str_of(err_text(e)));
     else
-        log_warn("request failed", kv("request_id", req->id), kv("error", err_name(e.code)),
-                 kv("why", err_text(e)), kv("where", err_where(e)));
+        log_failure(req, e);
     respond_problem(req, &problem);
 }
 
