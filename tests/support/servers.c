@@ -275,8 +275,7 @@ static void watch(const struct servers *s, pid_t parent)
 
 static void make_dir(struct servers *s)
 {
-    const char *tmp = getenv("TMPDIR");
-    int n = snprintf(s->dir, sizeof(s->dir), "%s/daydream-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    int n = snprintf(s->dir, sizeof(s->dir), "%s/daydream-XXXXXX", template_base());
 
     if (n >= (int)sizeof(s->dir) || !mkdtemp(s->dir))
         support_die("cannot make a folder like %s: %s", s->dir, strerror(errno));
@@ -294,7 +293,7 @@ static void write_settings(const struct servers *s, const struct servers_options
                    "appendonly yes\nappendfsync %s\nno-appendfsync-on-rewrite no\n%s\n",
                    o->appendfsync ? o->appendfsync : "always", o->redis_extra ? o->redis_extra : "");
     if (!o->no_postgres) {
-        template_copy(s->dir);
+        template_copy(s->dir, o->from);
         write_file(s, "data/postgresql.conf", "ae", "unix_socket_directories = '.'\n%s%s\n",
                    o->pg_fsync ? "" : "fsync = off\nfull_page_writes = off\n",
                    o->pg_extra ? o->pg_extra : "");
@@ -319,6 +318,8 @@ struct servers *servers_start(const struct servers_options *options)
     if (s->watcher == 0)
         watch(s, self);
     write_settings(s, o);
+    if (wanted[SERVER_REDIS] && o->from)
+        template_copy_folder(o->from, s->dir, "appendonlydir");
     for (enum server i = 0; i < SERVERS; i++) {
         if (wanted[i])
             spawn(s, i);
@@ -399,6 +400,14 @@ void servers_end(struct servers *s, enum server which)
     servers_resume(s, which);
     kill(s->pids[which], which == SERVER_POSTGRES ? SIGINT : SIGTERM);
     wait_for_end(s, which);
+}
+
+void servers_keep(struct servers *s, const char *folder)
+{
+    servers_end(s, SERVER_REDIS);
+    servers_end(s, SERVER_POSTGRES);
+    template_copy_folder(s->dir, folder, "appendonlydir");
+    template_copy_folder(s->dir, folder, "data");
 }
 
 void servers_restart(struct servers *s, enum server which)

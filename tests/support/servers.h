@@ -1,11 +1,11 @@
 /*
- * A private Redis and a private PostgreSQL for one test: in a folder of their own below TMPDIR, on unix
- * sockets only, so that tests never meet each other or the machine's own servers. Start takes about 0.15 s,
- * hence each test process starts its own (in the test, or in .init of its suite, which Criterion runs in each
- * test's process); any number may run at once. Before anybody gets an address, the pid that answers on it is
- * compared with the pid that was started. The servers die and the folder goes when servers_stop is called,
- * and also when the test crashes or is killed: a watcher process sees to it. Nothing here returns an error:
- * what fails is printed and ends the test.
+ * A private Redis and a private PostgreSQL for one test: in a folder of their own (below TMPDIR or in
+ * memory), on unix sockets only, so that tests never meet each other or the machine's own servers. Start
+ * takes about 0.15 s, hence each test process starts its own (in the test, or in .init of its suite, which
+ * Criterion runs in each test's process); any number may run at once. Before anybody gets an address, the pid
+ * that answers on it is compared with the pid that was started. The servers die and the folder goes when
+ * servers_stop is called, and also when the test crashes or is killed: a watcher process sees to it. Nothing
+ * here returns an error: what fails is printed and ends the test.
  */
 #pragma once
 
@@ -21,6 +21,7 @@ struct servers_options {
     bool pg_fsync; /* PostgreSQL waits for the disk; only needed where durability itself is the question */
     const char *redis_extra; /* lines added to redis.conf, NULL for none */
     const char *pg_extra;    /* lines added to postgresql.conf, NULL for none */
+    const char *from;        /* data to start on instead of none, made by servers_keep() */
 };
 
 struct servers;
@@ -31,6 +32,8 @@ struct servers *servers_start(const struct servers_options *options);
 /* Ends the servers, removes the folder. Takes NULL, returns NULL. */
 struct servers *servers_stop(struct servers *servers);
 void servers_stopp(struct servers **servers); /* for _cleanup_ */
+/* Ends both servers cleanly and copies their data into a folder that exists. */
+void servers_keep(struct servers *servers, const char *folder);
 
 /* Addresses, valid until servers_stop: unix:///…/redis.sock, postgresql:///daydream?host=…&user=daydream. */
 const char *servers_redis_url(const struct servers *servers);

@@ -10,11 +10,17 @@ void support_die(const char *format, ...) __attribute__((noreturn, format(printf
  * log. */
 void support_detach(const char *log);
 
+/* Where the folders of tests and the template go: TMPDIR, else /dev/shm when it has room (making the thousand
+ * files of a cluster takes ten times as long on some disks), else /tmp. */
+const char *template_base(void);
 /* Folder of initdb and postgres, newest version; ends the process when there is none. */
 const char *template_bindir(void);
 /* In a child: when root, becomes the user postgres, since PostgreSQL refuses root. */
 void template_become_postgres(void);
-/* Puts a fresh cluster at dir/data: superuser and database "daydream", trusted on its socket, no TCP. */
-void template_copy(const char *dir);
+/* Puts a fresh cluster at dir/data: superuser and database "daydream", trusted on its socket, no TCP; or,
+ * when from is not NULL, a copy of from/data, the cluster of a server that has ended. */
+void template_copy(const char *dir, const char *from);
+/* Copies from/name to to/name, owners and times included. */
+void template_copy_folder(const char *from, const char *to, const char *name);
 /* Kills (SIGKILL) whatever process has its working directory below dir. */
 void template_kill_below(const char *dir);
