@@ -53,8 +53,8 @@ enum answer succeed(struct batch *b, int http, struct str result)
 
 /* The stored form of a refusal, which the door renders as a problem: {"error":"CONFLICT","detail":"…",
  * members}. */
-static struct str problem(struct batch *b, enum err_code code, struct str members, const char *format,
-                          va_list args)
+__attribute__((format(printf, 4, 0))) static struct str
+problem(struct batch *b, enum err_code code, struct str members, const char *format, va_list args)
 {
     char detail[512];
     vsnprintf(detail, sizeof(detail), format, args);

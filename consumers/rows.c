@@ -57,7 +57,7 @@ static int column_of(const struct table *table, const char *name)
     for (int i = 0; table->columns[i].name; i++)
         if (strcmp(table->columns[i].name, name) == 0)
             return i;
-    assert(!"a column that the table does not have");
+    assert(false && "a column that the table does not have");
     return 0;
 }
 
