@@ -1,6 +1,6 @@
 /*
  * The cluster every test's PostgreSQL is a copy of: made once per version and user by initdb, kept below
- * TMPDIR, and what starting a server as another user needs. Only servers.c uses this.
+ * template_base(), and what starting a server as another user needs. Only servers.c uses this.
  */
 #pragma once
 
