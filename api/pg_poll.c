@@ -90,7 +90,7 @@ struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, 
     return poll;
 }
 
-static struct pg *shortest(const struct pg_poll *poll)
+struct pg *pg_poll_up(const struct pg_poll *poll)
 {
     struct pg *best = NULL;
     for (int i = 0; poll && i < poll->n; i++) {
@@ -101,15 +101,10 @@ static struct pg *shortest(const struct pg_poll *poll)
     return best;
 }
 
-bool pg_poll_is_up(const struct pg_poll *poll)
-{
-    return shortest(poll) != NULL;
-}
-
 err pg_poll_query(struct pg_poll *poll, const struct pg_stmt *stmt, int n, const struct pg_param *params,
                   pg_fn *fn, void *data)
 {
-    struct pg *pg = shortest(poll);
+    struct pg *pg = pg_poll_up(poll);
     if (!pg)
         return FAIL(PG_DOWN, "no connection to PostgreSQL");
     pg_queue(pg, stmt, n, params, fn, data);

@@ -21,6 +21,8 @@ struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, 
  * is not told. */
 err pg_poll_query(struct pg_poll *poll, const struct pg_stmt *stmt, int n, const struct pg_param *params,
                   pg_fn *fn, void *data) _must_use_;
-bool pg_poll_is_up(const struct pg_poll *poll);
+/* The connection with the shortest queue, for statements that other layers queue (each to be followed by
+ * pg_sync); NULL while there is none. Valid until the loop turns. */
+struct pg *pg_poll_up(const struct pg_poll *poll);
 /* Closes; memory goes with the loop's closing callbacks. NULL is fine. Returns NULL. */
 struct pg_poll *pg_poll_free(struct pg_poll *poll);

@@ -1,0 +1,15 @@
+/*
+ * What stands in req->data of every admitted request, and the memory of verified tokens. See door_admit in
+ * door.h.
+ */
+#pragma once
+
+#include "api/door.h"
+
+struct visit {
+    struct who who;
+    void *own; /* of the handler */
+};
+
+struct tokens *tokens_new(void);
+struct tokens *tokens_free(struct tokens *tokens);

@@ -1,0 +1,170 @@
+/*
+ * A loop's context: made before the loop listens, brought to life when the servers were found fit, ended when
+ * the last connection is gone. Until it is ready only the direct routes (health) are served.
+ */
+#include "api/door.h"
+
+#include <stdlib.h>
+
+#include "api/admit.h"
+#include "api/call.h"
+#include "api/lanes.h"
+#include "api/passwords.h"
+#include "api/persons.h"
+#include "api/products.h"
+#include "api/revoked.h"
+#include "api/tail.h"
+#include "api/wait.h"
+#include "bus/base/clock.h"
+
+enum { START_LOOK_MS = 20, PG_CONNECTIONS = 2 };
+
+struct door *door_of(const struct request *req)
+{
+    return loop_context(req->loop);
+}
+
+/* ---- what events mean to the memory of this loop ---- */
+
+static void on_revoked_loaded(void *data, err e)
+{
+    tail_loaded(((struct door *)data)->tail, e);
+}
+
+static void on_load(void *data)
+{
+    struct door *door = data;
+    products_forget(door->products);
+    revoked_load(door->revoked, on_revoked_loaded, door);
+}
+
+static void on_event(void *data, const struct event *event)
+{
+    struct door *door = data;
+    struct uuid id;
+    if (event->topic == TOPIC_USERS)
+        revoked_event(door->revoked, message_find(event->envelope.type), event->envelope.data, event->ms);
+    else if (!failed(uuid_parse(event->envelope.partitionkey, &id)))
+        products_changed(door->products, event->topic, id);
+}
+
+static const struct tail_hooks tail_hooks = {.load = on_load, .event = on_event};
+
+/* ---- life ---- */
+
+/* Partitions are known now. */
+static void come_alive(struct door *door)
+{
+    door->lanes = lanes_new(door);
+    door->tail = tail_new(door, &tail_hooks, door);
+    door->ready = true;
+}
+
+static void on_start(uv_timer_t *timer)
+{
+    struct door *door = timer->data;
+    if (!atomic_load(&door->shop->ready))
+        return;
+    uv_timer_stop(timer);
+    come_alive(door);
+}
+
+static err door_init(struct loop *loop, void *data, void **ret_context)
+{
+    struct shop *shop = data;
+    struct door *door = calloc(1, sizeof(*door));
+    if (!door)
+        abort();
+    door->shop = shop;
+    door->loop = loop;
+    memcpy(door->channel, "res:", 4);
+    uuid_print(uuid_v7(clock_ms()), door->channel + 4);
+    door->redis = redis_poll_new(loop_uv(loop), shop->redis_url, NULL, NULL);
+    door->pg = pg_poll_new(loop_uv(loop), shop->database_url, "dd_door", PG_CONNECTIONS);
+    door->persons = persons_new(door);
+    door->passwords = passwords_new(loop);
+    door->waiters = waiters_new(door, str_of(door->channel));
+    door->revoked = revoked_new(door);
+    door->tokens = tokens_new();
+    door->products = products_new();
+    uv_timer_init(loop_uv(loop), &door->start);
+    door->start.data = door;
+    uv_timer_start(&door->start, on_start, 0, START_LOOK_MS);
+    *ret_context = door;
+    return OK;
+}
+
+/* Commands that were accepted are answered 202 at once; who polls is told where things stand. */
+static void door_drain(struct loop *loop, void *context)
+{
+    (void)loop;
+    waiters_drain(((struct door *)context)->waiters);
+}
+
+/* Connections first: whoever waits for a reply is told while all else is still there. */
+static void door_fini(struct loop *loop, void *context)
+{
+    (void)loop;
+    struct door *door = context;
+    door->ready = false;
+    door->redis = redis_poll_free(door->redis);
+    door->pg = pg_poll_free(door->pg);
+    door->tail = tail_free(door->tail);
+    door->waiters = waiters_free(door->waiters);
+    door->lanes = lanes_free(door->lanes);
+    uv_close((uv_handle_t *)&door->start, NULL);
+}
+
+static void door_free(void *context)
+{
+    struct door *door = context;
+    persons_free(door->persons);
+    passwords_free(door->passwords);
+    revoked_free(door->revoked);
+    tokens_free(door->tokens);
+    products_free(door->products);
+    free(door);
+}
+
+static void query_hook(struct request *req)
+{
+    if (door_admit(req))
+        req->route->query(req);
+}
+
+struct server_hooks door_hooks(void)
+{
+    return (struct server_hooks){.init = door_init,
+                                 .drain = door_drain,
+                                 .fini = door_fini,
+                                 .free_context = door_free,
+                                 .command = command_hook,
+                                 .query = query_hook};
+}
+
+/* ---- reading PostgreSQL for a request ---- */
+
+struct selecting {
+    struct request *req;
+    rows_fn *fn;
+    void *data;
+};
+
+static void on_rows(void *data, err e, struct pg_result *rows)
+{
+    struct selecting *s = data;
+    if (failed(e))
+        respond_error(s->req, e);
+    else
+        s->fn(s->req, rows, s->data);
+}
+
+void door_select(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
+                 rows_fn *fn, void *data)
+{
+    struct selecting *s = arena_new_of(req->arena, struct selecting);
+    *s = (struct selecting){req, fn, data};
+    err e = pg_poll_query(door_of(req)->pg, stmt, n, params, on_rows, s);
+    if (failed(e))
+        respond_error(req, e);
+}

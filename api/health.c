@@ -1,0 +1,246 @@
+/*
+ * /health: the process answers. /health/detailed: 200 when a customer can be served: the database answers,
+ * Redis takes writes and is a master, there is room on the disk, somebody owns the shop, and no group has
+ * been behind for longer than LAG_S. Each call asks anew; what cannot be asked is a reason.
+ */
+#include "api/health.h"
+
+#include <sys/statvfs.h>
+
+#include "api/door.h"
+#include "api/tail.h"
+#include "bus/base/clock.h"
+#include "bus/base/conf.h"
+#include "bus/base/json.h"
+#include "bus/base/metrics.h"
+
+#define VERSION "0.1.0"
+
+enum { LAG_S = 30, ROOM_MB = 64, REASONS_MAX = 16 };
+
+static void put_head(struct json *j, const char *status)
+{
+    json_kstr(j, "status", str_of(status));
+    json_ktime(j, "timestamp", clock_ms());
+    json_kstr(j, "version", STR(VERSION));
+}
+
+void get_health(struct request *req)
+{
+    struct buf b = buf_new(req->arena, 128);
+    struct json j = json_on(&b);
+    json_open(&j, '{');
+    put_head(&j, "healthy");
+    json_close(&j, '}');
+    respond(req, 200, buf_view(&b));
+}
+
+/* ---- groups ---- */
+
+/* group, events behind, ms of the first event not passed or NULL; the last row: NULL, has the shop an owner
+ */
+static const struct pg_stmt select_lags = {
+    "door_select_lags",
+    "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(e.ms) "
+    "FROM consumer_offset o JOIN stream_head h USING (topic, part) "
+    "LEFT JOIN event_log e ON e.topic = o.topic AND e.part = o.part AND e.seq = o.seq + 1 "
+    "GROUP BY o.grp UNION ALL "
+    "SELECT NULL, EXISTS (SELECT 1 FROM door_user WHERE role = 'super_admin' AND is_active)::int::bigint, "
+    "NULL "
+    "ORDER BY 1 LIMIT 200"};
+
+static int64_t seconds_behind(const struct pg_result *rows, int row)
+{
+    return pg_is_null(rows, row, 2) ? 0 : (clock_ms() - pg_get_int(rows, row, 2)) / 1000;
+}
+
+/* ---- the detailed report ---- */
+
+struct report {
+    struct request *req;
+    struct str reasons[REASONS_MAX];
+    size_t n;
+    bool database, redis, owner;
+    struct str groups; /* JSON */
+};
+
+static void fault(struct report *r, struct str reason)
+{
+    if (r->n < REASONS_MAX)
+        r->reasons[r->n++] = reason;
+}
+
+/* "healthy: 41% used" */
+static struct str disk_state(struct report *r)
+{
+    struct statvfs fs;
+    if (statvfs(conf_str(SET_DAYDREAM_HOME).p, &fs) != 0 || fs.f_blocks == 0)
+        return STR("unknown");
+    uint64_t free_mb = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
+    int used = 100 - (int)(fs.f_bavail * 100 / fs.f_blocks);
+    if (free_mb < ROOM_MB)
+        fault(r, STR("disk: almost full"));
+    const char *word = free_mb < ROOM_MB || used > 90 ? "critical" : used > 80 ? "warning" : "healthy";
+    return arena_printf(r->req->arena, "%s: %d%% used", word, used);
+}
+
+static void put_state(struct json *j, const char *name, bool ok)
+{
+    json_kstr(j, name, ok ? STR("healthy") : STR("unhealthy"));
+}
+
+static struct str checks_of(struct report *r)
+{
+    struct buf b = buf_new(r->req->arena, 1024);
+    struct json j = json_on(&b);
+    json_open(&j, '{');
+    put_state(&j, "database", r->database);
+    put_state(&j, "redis", r->redis);
+    json_kstr(&j, "disk", disk_state(r));
+    put_state(&j, "superuser", r->owner);
+    json_kraw(&j, "groups", r->groups.p ? r->groups : STR("[]"));
+    json_close(&j, '}');
+    return buf_view(&b);
+}
+
+static void answer(struct report *r)
+{
+    struct buf b = buf_new(r->req->arena, 2048);
+    struct json j = json_on(&b);
+    struct str checks = checks_of(r);
+    json_open(&j, '{');
+    put_head(&j, r->n ? "unhealthy" : "healthy");
+    json_key(&j, "reasons");
+    json_open(&j, '[');
+    for (size_t i = 0; i < r->n; i++)
+        json_str(&j, r->reasons[i]);
+    json_close(&j, ']');
+    json_kraw(&j, "checks", checks);
+    json_close(&j, '}');
+    if (r->n)
+        respond_header(r->req, "Retry-After", STR("1"));
+    respond(r->req, r->n ? 503 : 200, buf_view(&b));
+}
+
+/* ---- Redis: a write, and the role ---- */
+
+static void on_role(void *data, const struct redis_reply *reply)
+{
+    struct report *r = data;
+    bool master =
+        reply && reply->kind == REDIS_ARRAY && reply->n > 0 && str_is(reply->items[0].text, "master");
+    if (!master)
+        fault(r, STR("redis: is not a master, or does not say so"));
+    r->redis &= master;
+    answer(r);
+}
+
+static void on_written(void *data, const struct redis_reply *reply)
+{
+    struct report *r = data;
+    r->redis = reply && reply->kind == REDIS_STATUS;
+    if (!r->redis)
+        fault(r, STR("redis: takes no writes"));
+}
+
+static void ask_redis(struct report *r)
+{
+    struct door *door = door_of(r->req);
+    struct redis *redis = redis_poll_up(door->redis);
+    if (!redis) {
+        fault(r, STR("redis: no connection"));
+        answer(r);
+        return;
+    }
+    redis_sendf(redis, on_written, r, "SET health:%s 1 PX 60000", door->channel);
+    redis_sendf(redis, on_role, r, "ROLE");
+}
+
+/* ---- PostgreSQL ---- */
+
+static void put_group(struct report *r, struct json *j, const struct pg_result *rows, int row)
+{
+    struct str name = pg_get_str(rows, row, 0);
+    int64_t seconds = seconds_behind(rows, row);
+    json_open(j, '{');
+    json_kstr(j, "group", name);
+    json_kint(j, "lag_events", pg_get_int(rows, row, 1));
+    json_kint(j, "lag_seconds", seconds);
+    json_close(j, '}');
+    if (seconds > LAG_S)
+        fault(r, arena_printf(r->req->arena, "group %.*s: behind for %lld s", STR_ARG(name),
+                              (long long)seconds));
+}
+
+static void take_lags(struct report *r, const struct pg_result *rows)
+{
+    struct buf b = buf_new(r->req->arena, 512);
+    struct json j = json_on(&b);
+    r->database = true;
+    json_open(&j, '[');
+    for (int i = 0; i < pg_rows(rows); i++) {
+        if (pg_is_null(rows, i, 0))
+            r->owner = pg_get_int(rows, i, 1) != 0;
+        else
+            put_group(r, &j, rows, i);
+    }
+    json_close(&j, ']');
+    r->groups = buf_view(&b);
+    if (!r->owner)
+        fault(r, STR("superuser: there is none yet"));
+}
+
+static void on_lags(void *data, err e, struct pg_result *rows)
+{
+    struct report *r = data;
+    if (failed(e))
+        fault(r, arena_printf(r->req->arena, "database: %s", err_sentence(e.code)));
+    else
+        take_lags(r, rows);
+    ask_redis(r);
+}
+
+void get_health_detailed(struct request *req)
+{
+    struct report *r = arena_new_of(req->arena, struct report);
+    struct door *door = door_of(req);
+    r->req = req;
+    if (!door->ready)
+        fault(r, STR("starting: the servers were not found fit yet"));
+    else if (!tail_is_live(door->tail))
+        fault(r, STR("starting: revoked sessions are not loaded yet"));
+    err e = pg_poll_query(door->pg, &select_lags, 0, NULL, on_lags, r);
+    if (failed(e))
+        on_lags(r, e, NULL);
+}
+
+/* ---- metrics ---- */
+
+static void on_lag_metrics(void *data, err e, struct pg_result *rows)
+{
+    struct request *req = data;
+    struct buf b = buf_new(req->arena, 16384);
+    metrics_print(&b);
+    if (!failed(e)) {
+        buf_lit(&b,
+                "# HELP group_lag_events events a group has not passed yet\n# TYPE group_lag_events gauge\n");
+        for (int i = 0; i < pg_rows(rows); i++)
+            if (!pg_is_null(rows, i, 0))
+                buf_printf(&b, "group_lag_events{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
+                           (long long)pg_get_int(rows, i, 1));
+        buf_lit(&b, "# HELP group_lag_seconds age of the first event a group has not passed\n"
+                    "# TYPE group_lag_seconds gauge\n");
+        for (int i = 0; i < pg_rows(rows); i++)
+            if (!pg_is_null(rows, i, 0))
+                buf_printf(&b, "group_lag_seconds{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
+                           (long long)seconds_behind(rows, i));
+    }
+    respond_as(req, 200, "text/plain; version=0.0.4", buf_view(&b));
+}
+
+void get_metrics(struct request *req)
+{
+    err e = pg_poll_query(door_of(req)->pg, &select_lags, 0, NULL, on_lag_metrics, req);
+    if (failed(e))
+        on_lag_metrics(req, e, NULL);
+}

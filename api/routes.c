@@ -1,0 +1,106 @@
+/*
+ * The routes of the shop. Columns: method, path, what it does, who may, how the command is made, whether its
+ * result is waited for. The names in braces are the fields they fill.
+ *
+ * The second table are the paths of the systems this shop replaces: the same handlers, and results are waited
+ * for.
+ */
+#include "api/auth.h"
+#include "api/commands.h"
+#include "api/health.h"
+#include "api/orders.h"
+#include "api/product_update.h"
+#include "api/products.h"
+#include "api/queries.h"
+
+#define COMMAND(m, p, message, who, spec, bits)                                                              \
+    {                                                                                                        \
+        .method = (m), .path = (p), .command = (message), .may = (who), .more = (spec), .flags = (bits)      \
+    }
+#define QUERY(p, fn, who)                                                                                    \
+    {                                                                                                        \
+        .method = GET, .path = (p), .query = (fn), .may = (who)                                              \
+    }
+#define DIRECT(p, fn)                                                                                        \
+    {                                                                                                        \
+        .method = GET, .path = (p), .direct = (fn)                                                           \
+    }
+
+static const struct command_spec own_spec = {.own = true}, plain_spec = {.own = false};
+
+/* All that is not a collection of its own has the same rows under several prefixes. */
+#define AUTH_ROWS(prefix, slash)                                                                             \
+    COMMAND(POST, prefix "/register" slash, USER_REGISTER, PUBLIC, &register_spec, ROUTE_WAITS),             \
+        COMMAND(POST, prefix "/login" slash, USER_LOG_IN, PUBLIC, &log_in_spec, ROUTE_WAITS),                \
+        COMMAND(POST, prefix "/refresh" slash, USER_REFRESH, PUBLIC, &refresh_spec, ROUTE_WAITS),            \
+        COMMAND(POST, prefix "/logout" slash, USER_LOG_OUT, SIGNED_IN, &log_out_spec, ROUTE_WAITS),          \
+        COMMAND(PUT, prefix "/profile" slash, USER_UPDATE, SIGNED_IN, &update_profile_spec, ROUTE_WAITS),    \
+        QUERY(prefix "/me" slash, get_me, SIGNED_IN)
+#define PRODUCT_ROWS(prefix, slash, waits)                                                                   \
+    QUERY(prefix slash, list_products, PUBLIC), QUERY(prefix "/{product_id}" slash, get_product, PUBLIC),    \
+        QUERY(prefix "/low-stock" slash, list_low_stock, SEE_INVENTORY),                                     \
+        COMMAND(POST, prefix slash, PRODUCT_CREATE, EDIT_PRODUCTS, &create_product_spec, waits),             \
+        COMMAND(PUT, prefix "/{product_id}" slash, PRODUCT_UPDATE, EDIT_PRODUCTS, &update_product_spec,      \
+                waits),                                                                                      \
+        COMMAND(DELETE, prefix "/{product_id}" slash, PRODUCT_DELETE, EDIT_PRODUCTS, &plain_spec, waits)
+#define CART_ROWS(prefix, slash, waits)                                                                      \
+    QUERY(prefix slash, get_cart, BUY), COMMAND(DELETE, prefix slash, CART_CLEAR, BUY, &own_spec, waits),    \
+        COMMAND(POST, prefix "/items" slash, CART_ADD_ITEM, BUY, &own_spec, waits),                          \
+        COMMAND(PUT, prefix "/items/{item_id}" slash, CART_SET_ITEM, BUY, &own_spec, waits),                 \
+        COMMAND(DELETE, prefix "/items/{item_id}" slash, CART_REMOVE_ITEM, BUY, &own_spec, waits)
+#define ORDER_ROWS(prefix, slash, waits)                                                                     \
+    QUERY(prefix slash, list_orders, BUY), QUERY(prefix "/{order_id}" slash, get_order, BUY),                \
+        COMMAND(POST, prefix slash, ORDER_PLACE, BUY, &place_order_spec, waits),                             \
+        COMMAND(POST, prefix "/{order_id}/confirm" slash, ORDER_CONFIRM, RUN_ORDERS, &plain_spec, waits),    \
+        COMMAND(POST, prefix "/{order_id}/cancel" slash, ORDER_CANCEL, BUY, &cancel_order_spec, waits),      \
+        COMMAND(PUT, prefix "/{order_id}/status" slash, ORDER_SET_STATUS, RUN_ORDERS, &plain_spec, waits)
+#define LABEL_ROWS(prefix, slash, waits)                                                                     \
+    QUERY(prefix "/categories" slash, list_categories, PUBLIC),                                              \
+        QUERY(prefix "/brands" slash, list_brands, PUBLIC),                                                  \
+        COMMAND(POST, prefix "/categories" slash, CATEGORY_ENSURE, EDIT_PRODUCTS, &plain_spec, waits),       \
+        COMMAND(POST, prefix "/brands" slash, BRAND_ENSURE, EDIT_PRODUCTS, &plain_spec, waits)
+
+static const struct route v1_routes[] = {
+    AUTH_ROWS("/api/v1/auth", ""),
+    PRODUCT_ROWS("/api/v1/products", "", 0),
+    LABEL_ROWS("/api/v1", "", 0),
+    CART_ROWS("/api/v1/cart", "", 0),
+    ORDER_ROWS("/api/v1/orders", "", 0),
+    QUERY("/api/v1/users", list_users, RUN_USERS),
+    QUERY("/api/v1/users/{user_id}", get_user, SIGNED_IN),
+    COMMAND(PUT, "/api/v1/users/{user_id}", USER_UPDATE, SIGNED_IN, &update_user_spec, 0),
+    QUERY("/api/v1/inventory/stock", list_stock, PUBLIC),
+    QUERY("/api/v1/inventory/movements", list_movements, SEE_INVENTORY),
+    COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
+    QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
+    QUERY("/api/v1/commands/{command_id}", get_command, PUBLIC),
+    {.path = NULL},
+};
+
+static const struct route alias_routes[] = {
+    PRODUCT_ROWS("/api/v1/products", "/", ROUTE_WAITS), /* S0 ends its paths with a slash */
+    LABEL_ROWS("/api/v1", "/", ROUTE_WAITS),
+    CART_ROWS("/api/v1/cart", "/", ROUTE_WAITS),
+    AUTH_ROWS("/api/auth", "/"), /* S1 */
+    PRODUCT_ROWS("/api/inventario/products", "/", ROUTE_WAITS),
+    QUERY("/api/inventario/movements/", list_movements, SEE_INVENTORY),
+    COMMAND(POST, "/api/inventario/movements/", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, ROUTE_WAITS),
+    ORDER_ROWS("/api/ventas/orders", "/", ROUTE_WAITS),
+    QUERY("/api/users/", list_users, RUN_USERS), /* S2 */
+    COMMAND(PUT, "/api/users/{user_id}/", USER_UPDATE, SIGNED_IN, &update_user_spec, ROUTE_WAITS),
+    QUERY("/api/brands/", list_brands, PUBLIC),
+    AUTH_ROWS("/auth", ""), /* S4 has no prefix */
+    PRODUCT_ROWS("/products", "", ROUTE_WAITS),
+    CART_ROWS("/cart", "", ROUTE_WAITS),
+    ORDER_ROWS("/orders", "", ROUTE_WAITS),
+    {.path = NULL},
+};
+
+static const struct route direct_routes[] = {
+    DIRECT("/health", get_health),
+    DIRECT("/health/detailed", get_health_detailed),
+    DIRECT("/metrics", get_metrics),
+    {.path = NULL},
+};
+
+const struct route *const shop_routes[] = {v1_routes, alias_routes, direct_routes, NULL};

@@ -1,0 +1,30 @@
+/*
+ * Each loop follows the events of `users`, `catalog` and `stock`, so that what it keeps in memory (void
+ * tokens, bodies of products) is never more than 100 ms behind a commit. The fast way is XREAD on a
+ * connection of its own; beside it the heads in PostgreSQL are read every TAIL_HEADS_MS, and what Redis has
+ * not brought by the second look is read from event_log. So a lost, flushed or silent Redis costs a little
+ * time and nothing else.
+ */
+#pragma once
+
+#include "bus/eventlog.h"
+
+enum { TAIL_HEADS_MS = 35, TAIL_BATCH = 500, TAIL_FAR = 20000 };
+
+struct door;
+struct tail;
+
+struct tail_hooks {
+    /* The positions are known: load what you keep, then call tail_loaded. Also when so much was missed that
+     * loading anew is cheaper: forget everything. */
+    void (*load)(void *data);
+    /* Each event once, in the order of its partition; also while loading. */
+    void (*event)(void *data, const struct event *event);
+};
+
+struct tail *tail_new(struct door *door, const struct tail_hooks *hooks, void *data);
+struct tail *tail_free(struct tail *tail);
+/* Of the load that was asked for; a failure makes it be asked again soon. */
+void tail_loaded(struct tail *tail, err e);
+/* Everything was loaded at least once. */
+bool tail_is_live(const struct tail *tail);
