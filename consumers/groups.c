@@ -1,9 +1,13 @@
-/* All groups of the shop. A new group is one file and one line here; each runs in a thread of its own. */
+/* The table of groups, from groups.def; each runs in a thread of its own. */
 #include "consumers/group.h"
 
-extern const struct group identity_group, catalog_group, inventory_group, cart_group, orders_group,
-    payments_group;
+#define GROUP(name) extern const struct group name##_group;
+#include "consumers/groups.def"
+#undef GROUP
 
 const struct group *const groups[] = {
-    &identity_group, &catalog_group, &inventory_group, &cart_group, &orders_group, &payments_group, NULL,
+#define GROUP(name) &name##_group,
+#include "consumers/groups.def"
+#undef GROUP
+    NULL,
 };
