@@ -194,31 +194,34 @@ BEGIN
 END $$;
 REVOKE EXECUTE ON FUNCTION command_lost(uuid) FROM PUBLIC;
 
--- Roles: nobody logs in as one; each program does SET ROLE. Databases of one server share them.
-DO $$
-DECLARE
-    r text;
+-- Roles. Every group writes under its own, dd_<group>: the bus's tables, and what its migration grants it beside them.
+-- A new group calls bus_group() in the migration that makes its tables. Databases of one server share the roles.
+CREATE FUNCTION bus_role(role text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    FOREACH r IN ARRAY ARRAY['dd_identity', 'dd_catalog', 'dd_inventory', 'dd_cart', 'dd_orders', 'dd_payments',
-                             'dd_producers', 'dd_door'] LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', r);
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL; -- another database of this server made it
-        END;
-        IF NOT pg_has_role(CURRENT_USER, r, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO CURRENT_USER', r);
-        END IF;
-    END LOOP;
+    BEGIN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL; -- another database of this server made it
+    END;
+    IF NOT pg_has_role(CURRENT_USER, role, 'MEMBER') THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER', role);
+    END IF;
 END $$;
+CREATE FUNCTION bus_group(name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    role text := 'dd_' || name;
+BEGIN
+    PERFORM bus_role(role);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE ON stream_head, consumer_offset, command, dead_letter, job TO %I', role);
+    EXECUTE format('GRANT SELECT, INSERT ON event_log TO %I', role);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON timer, member TO %I', role);
+END $$;
+REVOKE EXECUTE ON FUNCTION bus_role(text), bus_group(text) FROM PUBLIC;
+
+SELECT bus_group(g) FROM unnest(ARRAY['identity', 'catalog', 'inventory', 'cart', 'orders', 'payments', 'producers']) g;
+SELECT bus_role('dd_door');
 
 GRANT SELECT ON bus_meta TO PUBLIC;
-GRANT SELECT, INSERT, UPDATE ON stream_head, consumer_offset, command, dead_letter, job
-    TO dd_identity, dd_catalog, dd_inventory, dd_cart, dd_orders, dd_payments, dd_producers;
-GRANT SELECT, INSERT ON event_log
-    TO dd_identity, dd_catalog, dd_inventory, dd_cart, dd_orders, dd_payments, dd_producers;
-GRANT SELECT, INSERT, UPDATE, DELETE ON timer, member
-    TO dd_identity, dd_catalog, dd_inventory, dd_cart, dd_orders, dd_payments, dd_producers;
 GRANT DELETE ON job, command TO dd_producers; -- retention
 GRANT SELECT, INSERT, UPDATE, DELETE ON person_key TO dd_identity;
 GRANT SELECT ON person_key TO dd_payments, dd_producers, dd_door;
