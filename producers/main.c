@@ -168,6 +168,12 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--help") == 0)
         return help();
+    static sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_NAME, "daydream-producers");
     if (!configure())
         return 2;
@@ -176,12 +182,6 @@ int main(int argc, char **argv)
     bell_init(&retention_bell);
     bell_init(&end_bell);
 
-    static sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &ends, NULL);
-    signal(SIGPIPE, SIG_IGN);
     pthread_t signals, timers, retention;
     start_thread(&signals, run_signals, &ends);
 
