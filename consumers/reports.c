@@ -1,0 +1,121 @@
+/*
+ * Reports: a read model of what was sold. Lines of an order wait until it is confirmed and then count for their
+ * products; a cancelled order's lines are forgotten. It has no effects but its own tables, so it can be emptied and
+ * built anew from the log at any time.
+ */
+#include "consumers/group.h"
+
+struct report_line {
+    struct row row;
+    struct uuid order_id, product_id;
+    struct str sku, name, currency;
+    int64_t quantity, line_total;
+};
+
+static const struct table line_table = {
+    .name = "report_line",
+    .size = sizeof(struct report_line),
+    .keys = 2,
+    .columns = {COLUMN(UUID, report_line, order_id), COLUMN(UUID, report_line, product_id),
+                COLUMN(TEXT, report_line, sku), COLUMN(TEXT, report_line, name), COLUMN(TEXT, report_line, currency),
+                COLUMN(INT, report_line, quantity), COLUMN(INT, report_line, line_total)},
+};
+
+struct product_sales {
+    struct row row;
+    struct uuid product_id;
+    struct str currency, sku, name;
+    int64_t orders, units, revenue, updated_ms;
+};
+
+static const struct table sales_table = {
+    .name = "product_sales",
+    .size = sizeof(struct product_sales),
+    .keys = 2,
+    .columns = {COLUMN(UUID, product_sales, product_id), COLUMN(TEXT, product_sales, currency),
+                COLUMN(TEXT, product_sales, sku), COLUMN(TEXT, product_sales, name),
+                COLUMN(INT, product_sales, orders), COLUMN(INT, product_sales, units),
+                COLUMN(INT, product_sales, revenue), COLUMN(INT, product_sales, updated_ms)},
+};
+
+static enum answer order_placed(struct batch *b, const struct order_placed *e)
+{
+    for (size_t i = 0; i < e->lines_n; i++) {
+        struct report_line *line = row_new(b, &line_table);
+        line->order_id = e->order_id;
+        line->product_id = e->lines[i].product_id;
+        line->sku = e->lines[i].sku;
+        line->name = e->lines[i].name;
+        line->currency = e->currency;
+        line->quantity = e->lines[i].quantity;
+        line->line_total = e->lines[i].line_total;
+        row_save(b, line);
+    }
+    return ANSWER_DONE;
+}
+
+static struct product_sales *sales_of(struct batch *b, const struct report_line *line)
+{
+    struct product_sales *sales = NULL;
+    while ((sales = rows_next(b, &sales_table, "product_id", VALUE_UUID(line->product_id), sales)))
+        if (str_eq(sales->currency, line->currency))
+            return sales;
+    sales = row_new(b, &sales_table);
+    sales->product_id = line->product_id;
+    sales->currency = line->currency;
+    return sales;
+}
+
+/* The lines first; once they are there, the products they name. */
+static void want_confirmed(struct batch *b, const struct order_confirmed *e)
+{
+    struct value order = VALUE_UUID(e->order_id);
+    want(b, &line_table, "order_id", order);
+    for (struct report_line *line = NULL; (line = rows_next(b, &line_table, "order_id", order, line));)
+        want(b, &sales_table, "product_id", VALUE_UUID(line->product_id));
+}
+
+static enum answer order_confirmed(struct batch *b, const struct order_confirmed *e)
+{
+    struct value order = VALUE_UUID(e->order_id);
+    for (struct report_line *line = NULL; (line = rows_next(b, &line_table, "order_id", order, line));) {
+        struct product_sales *sales = sales_of(b, line);
+        sales->sku = line->sku;
+        sales->name = line->name;
+        sales->orders++;
+        sales->units += line->quantity;
+        sales->revenue += line->line_total;
+        sales->updated_ms = batch_now(b);
+        row_save(b, sales);
+        row_delete(b, line);
+    }
+    return ANSWER_DONE;
+}
+
+static void want_cancelled(struct batch *b, const struct order_cancelled *e)
+{
+    want(b, &line_table, "order_id", VALUE_UUID(e->order_id));
+}
+
+static enum answer order_cancelled(struct batch *b, const struct order_cancelled *e)
+{
+    struct value order = VALUE_UUID(e->order_id);
+    for (struct report_line *line = NULL; (line = rows_next(b, &line_table, "order_id", order, line));)
+        row_delete(b, line);
+    return ANSWER_DONE;
+}
+
+static const struct table *const reports_tables[] = {&line_table, &sales_table, NULL};
+
+const struct group reports_group = {
+    .name = "reports",
+    .effects = EFFECTS_NONE,
+    .start = START_EARLIEST,
+    .tables = reports_tables,
+    .on =
+        {
+            .order_placed = {NULL, order_placed},
+            .order_confirmed = {want_confirmed, order_confirmed},
+            .order_cancelled = {want_cancelled, order_cancelled},
+        },
+};
