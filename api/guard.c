@@ -51,8 +51,9 @@ static bool all(struct str s, enum class class)
 
 /* ---- the head ---- */
 
-/* How many of the first n bytes are surely no control characters, eight at a time. */
-static size_t plain_run(const char *p, size_t n)
+/* How many of the first n bytes are surely no control characters, eight at a time. *high gets bits beyond
+ * ASCII. */
+static size_t plain_run(const char *p, size_t n, uint64_t *high)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
     size_t i = 0;
@@ -64,6 +65,7 @@ static size_t plain_run(const char *p, size_t n)
         del = w ^ ones * 0x7f;
         if ((((w - ones * 0x20) & ~w) | ((del - ones) & ~del)) & highs)
             break;
+        *high |= w & highs;
     }
     return i;
 }
@@ -117,6 +119,7 @@ static enum err_code one_byte(struct guard *g, char c)
         g->tail = g->tail << 8 | (unsigned char)c;
         g->spaces = (uint8_t)(g->spaces + (c == ' ' && g->spaces < 3));
     }
+    g->high |= (unsigned char)c >= 0x80;
     g->line_n++;
     return ERR_NONE;
 }
@@ -133,9 +136,10 @@ enum err_code guard_scan(struct guard *g, const char *p, size_t n, size_t *ret_u
 {
     size_t i = 0;
     enum err_code code = ERR_NONE;
+    uint64_t high = 0;
 
     while (i < n && !g->complete && code == ERR_NONE) {
-        size_t run = g->requested && g->line_n > 0 && !g->cr ? plain_run(p + i, n - i) : 0;
+        size_t run = g->requested && g->line_n > 0 && !g->cr ? plain_run(p + i, n - i, &high) : 0;
 
         if (run > 0) {
             g->line_n += (uint32_t)(run < GUARD_BLOCK_MAX ? run : GUARD_BLOCK_MAX);
@@ -147,6 +151,7 @@ enum err_code guard_scan(struct guard *g, const char *p, size_t n, size_t *ret_u
         if (code == ERR_NONE)
             code = within_limits(g, run);
     }
+    g->high |= high != 0;
     *ret_used = i;
     return code;
 }

@@ -20,6 +20,7 @@ struct guard {
     uint32_t block_n; /* bytes after the request line */
     uint16_t fields;  /* complete header lines */
     uint8_t spaces;   /* in the request line */
+    bool high;        /* a byte beyond ASCII was there */
     bool cr;          /* the last byte was a CR */
     bool requested;   /* the request line is complete */
     bool skipped;     /* the one empty line allowed before a request was there */

@@ -208,6 +208,8 @@ enum { SPECIALS = sizeof(specials) / sizeof(*specials), SPECIAL_HOST = 0, SPECIA
 static enum err_code check_field(struct conn *conn, struct exchange *x, const struct param *field,
                                  unsigned *seen)
 {
+    if (conn->guard.high && utf8_length(field->value) == SIZE_MAX)
+        return refuse(conn, ERR_MALFORMED, "A header value is not UTF-8.");
     for (unsigned i = 0; i < SPECIALS; i++) {
         if (!str_eq(field->name, specials[i].name))
             continue;
