@@ -307,9 +307,9 @@ static void print_summary(struct import *import)
 enum ctl_exit run_import(struct ctl *ctl)
 {
     struct import *import = arena_new_of(ctl->arena, struct import);
+    _cleanup_(arena_freep) struct arena *arena = arena_new(WINDOW_MEMORY);
     const char *currency = ctl_option(ctl, "currency");
-    *import =
-        (struct import){.ctl = ctl, .arena = arena_new(WINDOW_MEMORY), .report = buf_new(ctl->arena, 4096)};
+    *import = (struct import){.ctl = ctl, .arena = arena, .report = buf_new(ctl->arena, 4096)};
     import->currency = currency ? str_of(currency) : conf_str(SET_DEFAULT_CURRENCY);
     import->json = json_on(&import->report);
     json_open(&import->json, '{');
@@ -325,7 +325,6 @@ enum ctl_exit run_import(struct ctl *ctl)
         e = import_file(import);
     if (!failed(e) || import->accepted || import->refused)
         print_summary(import);
-    arena_free(import->arena);
     if (import->file.p)
         munmap((void *)(uintptr_t)import->file.p, import->file.n);
     if (failed(e))

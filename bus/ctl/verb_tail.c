@@ -112,7 +112,8 @@ static err tail_once(struct tail *tail)
 
 enum ctl_exit run_bus_tail(struct ctl *ctl)
 {
-    struct tail tail = {.ctl = ctl, .type = str_of(ctl_option(ctl, "type")), .arena = arena_new(64 << 20)};
+    _cleanup_(arena_freep) struct arena *arena = arena_new(64 << 20);
+    struct tail tail = {.ctl = ctl, .type = str_of(ctl_option(ctl, "type")), .arena = arena};
     const char *name = ctl_option(ctl, "topic");
     enum topic only = name ? topic_find(str_of(name)) : TOPIC_NONE;
     err e = ctl_option_int(ctl, "max", 1, INT64_MAX, -1, &tail.left);
@@ -124,6 +125,5 @@ enum ctl_exit run_bus_tail(struct ctl *ctl)
         e = tail_begin(&tail, only);
     while (!failed(e) && !ctl_stop && tail.left != 0 && !ferror(stdout))
         e = tail_once(&tail);
-    arena_free(tail.arena);
     return failed(e) && !ctl_stop ? ctl_fail(e) : CTL_OK;
 }

@@ -69,7 +69,8 @@ static struct entry *lane_entries_of(enum topic topic, size_t *ret_n)
         lane_name(topic, part, name);
         bus_must(
             lane_entries(bus_redis_do(&bus, "XREAD COUNT 1000 STREAMS %s 0", name), bus.arena, &some, &n));
-        memcpy(all + *ret_n, some, n * sizeof(*some));
+        if (n)
+            memcpy(all + *ret_n, some, n * sizeof(*some));
         *ret_n += n;
     }
     return all;
