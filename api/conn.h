@@ -49,7 +49,7 @@ struct conn_host {
     size_t held;
     int64_t logged_s; /* the second of the last failure logged */
     int logged;       /* failures in it */
-    size_t orphans; /* unanswered requests whose connection is gone */
+    size_t orphans;   /* unanswered requests whose connection is gone */
     struct exchange *spare;
     unsigned spares;
 };

@@ -98,7 +98,8 @@ struct problem {
     int retry_after_s; /* 0: 1 second */
     const char *slug;  /* instead of the code's, e.g. "price-changed"; NULL: the code's */
     int status;        /* instead of the code's; 0: the code's */
-    struct str members; /* further members, the inside of a JSON object: "\"differences\":[…]"; absent: none */
+    struct str
+        members; /* further members, the inside of a JSON object: "\"differences\":[…]"; absent: none */
 };
 void respond_problem(struct request *req, const struct problem *problem);
 /* A failure: the text of a REJECT is its detail; others are logged and answered without detail. */

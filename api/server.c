@@ -109,12 +109,15 @@ static err bind_all(struct server *server)
     return OK;
 }
 
-/* Signals are the main thread's alone. */
+/* Signals are the main thread's alone, save those that a thread brings upon itself. */
 static void start_threads(struct server *server)
 {
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigset_t all, before;
 
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+        sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int i = 0; i < server->n; i++)
         if (pthread_create(&server->loops[i].thread, NULL, loop_run, &server->loops[i]) != 0)
