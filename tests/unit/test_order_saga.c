@@ -79,7 +79,7 @@ static int pull(unsigned char *queue, size_t room)
 static void ask_all(struct world *w, enum ask ask)
 {
     for (size_t i = 0; i < products; i++)
-        push(w->asks[i], 2, ask);
+        push(w->asks[i], 2, (int)ask);
 }
 
 static void check_confirmed(struct world *w)

@@ -199,7 +199,7 @@ static struct uuid cancel(struct uuid order)
 }
 
 /* Polls until the number is what the story expects; the bound only keeps a broken build from hanging. */
-static void expect_soon(int64_t expected, const char *format, ...)
+static void _printf_(2, 3) expect_soon(int64_t expected, const char *format, ...)
 {
     char sql[1024];
     va_list list;
