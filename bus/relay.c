@@ -172,8 +172,8 @@ struct own_append {
     size_t n;
 };
 
-/* Whatever is refused here is found by the next sweep. The reply may come long after the batch's arena is gone, hence
- * a block of its own; every reply comes, as NULL when the connection breaks. */
+/* Whatever is refused here is found by the next sweep. The reply may come long after the batch's arena is
+ * gone, hence a block of its own; every reply comes, as NULL when the connection breaks. */
 static void on_own_append(void *data, const struct redis_reply *reply)
 {
     struct own_append *own = data;

@@ -1,5 +1,5 @@
 /*
- * What the files of the relay share: relay.c (the append), relay_sweep.c (compare, heal, catch up),
+ * What the files of the relay share: relay.c (the append), relay_sweep.c (compare, heal), relay_catchup.c,
  * relay_mirror.c (groups, trimming). Nobody else includes this.
  */
 #pragma once
@@ -25,6 +25,7 @@ struct stream {
     int part;
     char name[STREAM_NAME];
     int64_t head;          /* last seq of the log */
+    int64_t sent;          /* last seq on its way; equal to last between rounds */
     int64_t last_ms, last; /* the stream's last id, as far as this relay knows */
     enum stream_state state;
     bool checked;        /* the last id was found in the log */
@@ -57,6 +58,7 @@ struct relay {
     int64_t verified_ms; /* monotonic; 0: never, or something failed since */
     int64_t levelled_ms;
     struct offsets mirrored; /* what the mirrors were last set to */
+    size_t turn;             /* where the next round begins */
     int64_t appended;        /* by the pass in hand */
     bool again;              /* a stream vanished under the pass: look at Redis once more */
     err failure;             /* first failure of a callback */
@@ -83,6 +85,8 @@ err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64
                  int64_t *ret_ms) _must_use_;
 /* Makes a stream anew, empty, its last id the floor, with its groups. */
 err relay_remake(struct relay *relay, struct stream **streams, size_t n) _must_use_;
+/* Appends until every good stream has reached its head, or the monotonic clock `until`. */
+err relay_catch_up(struct relay *relay, int64_t until) _must_use_;
 /* Levels groups that moved since they were last levelled; all when the set of groups changed. */
 err relay_level(struct relay *relay) _must_use_;
 struct stream *relay_stream(const struct relay *relay, enum topic topic, int64_t part); /* NULL: unknown */

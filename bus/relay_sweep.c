@@ -15,14 +15,13 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <poll.h>
 
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
 
-enum { VERIFY_MS = 1000, LEVEL_MS = 200, PASS_MS = 1000, ROUND = 8, LOOKS = 3 };
+enum { VERIFY_MS = 1000, LEVEL_MS = 200, PASS_MS = 1000, LOOKS = 3 };
 
 /* ---- probe ---- */
 
@@ -244,106 +243,6 @@ static err heal(struct relay *relay)
     return OK;
 }
 
-/* ---- catch up ---- */
-
-struct page {
-    struct relay *relay;
-    struct stream *stream;
-    struct pg_result *result;
-    struct event *events;
-    size_t n;
-};
-
-static void on_page(void *data, const struct redis_reply *reply)
-{
-    struct page *page = data;
-    struct stream *stream = page->stream;
-    switch (relay_append_answer(page->relay, reply, &stream->last_ms, &stream->last)) {
-    case APPEND_DONE:
-        stream->last = page->events[page->n - 1].seq;
-        stream->last_ms = page->events[page->n - 1].ms;
-        page->relay->appended += (int64_t)page->n;
-        counter_add(COUNTER_RELAY_APPENDED, (int64_t)page->n);
-        break;
-    case APPEND_MISSING:
-        stream->state = STREAM_MISSING;
-        page->relay->again = true;
-        break;
-    case APPEND_CONFLICT: /* another relay was first, or a tail was lost: `last` is now the truth */
-    case APPEND_FAILED:
-        break;
-    }
-}
-
-static bool is_behind(const struct stream *stream)
-{
-    return stream->state == STREAM_GOOD && stream->last < stream->head;
-}
-
-static err pages_read(struct relay *relay, struct page *pages, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        eventlog_queue_read(relay->pg, pages[i].stream->topic, pages[i].stream->part, pages[i].stream->last,
-                            RELAY_BATCH, pg_keep, &pages[i].result);
-    pg_sync(relay->pg, NULL, NULL);
-    err e = pg_wait(relay->pg, RELAY_TIMEOUT_MS);
-    for (size_t i = 0; i < n; i++) {
-        if (!failed(e))
-            pages[i].events = eventlog_rows(pages[i].result, pages[i].stream->topic, pages[i].stream->part,
-                                            relay->arena, &pages[i].n);
-        pages[i].result = pg_result_free(pages[i].result);
-    }
-    return relay_read_failed(relay, e);
-}
-
-/* The log is gapless by construction; one with a gap must not be relayed. */
-static bool page_is_next(struct page *page)
-{
-    if (page->n && page->events[0].seq == page->stream->last + 1)
-        return true;
-    log_error("the log has a gap; its partition is not relayed", kv("stream", page->stream->name),
-              kv("after", page->stream->last), kv("head", page->stream->head));
-    page->stream->state = STREAM_UNKNOWN;
-    return false;
-}
-
-static err append_round(struct relay *relay, struct page *pages, size_t n)
-{
-    TRY(pages_read(relay, pages, n));
-    if (FAULT(RELAY_AFTER_SELECT))
-        return FAIL(REDIS_DOWN, "fault");
-    for (size_t i = 0; i < n; i++) {
-        if (page_is_next(&pages[i]))
-            relay_append_send(relay, pages[i].stream->name, pages[i].events, pages[i].n, on_page, &pages[i],
-                              relay->arena);
-        redis_pump(relay->redis, POLLOUT);
-        if (i == n / 2 && FAULT(RELAY_MID_APPEND))
-            break;
-    }
-    return relay_wait(relay);
-}
-
-/* Rounds of up to eight partitions until every stream has reached the head that was read, or the time is
- * over. */
-static err catch_up(struct relay *relay, int64_t until)
-{
-    size_t at = 0;
-    for (;;) {
-        struct page pages[ROUND] = {0};
-        size_t n = 0;
-        for (size_t i = 0; i < relay->n && n < ROUND; i++) {
-            struct stream *stream = &relay->streams[(at + i) % relay->n];
-            if (is_behind(stream))
-                pages[n++] = (struct page){.relay = relay, .stream = stream};
-        }
-        if (n == 0 || clock_mono_ms() >= until)
-            return OK;
-        at = (size_t)(pages[n - 1].stream - relay->streams) + 1; /* every partition has its turn */
-        arena_reset(relay->arena);
-        TRY(append_round(relay, pages, n));
-    }
-}
-
 /* ---- the pass ---- */
 
 /* The first event of a partition whose stream was not there at the last look. */
@@ -368,7 +267,7 @@ static err sweep_once(struct relay *relay, int64_t until)
         TRY(heal(relay));
         relay->verified_ms = now;
     }
-    TRY(catch_up(relay, until));
+    TRY(relay_catch_up(relay, until));
     relay->again |= any_begun(relay);
     if (relay->again)
         relay->verified_ms = 0;
