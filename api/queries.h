@@ -15,3 +15,4 @@ void get_order(struct request *req);
 void get_me(struct request *req);
 void get_user(struct request *req);
 void list_users(struct request *req);
+void list_sales(struct request *req);

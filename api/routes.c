@@ -73,6 +73,7 @@ static const struct route v1_routes[] = {
     QUERY("/api/v1/inventory/movements", list_movements, SEE_INVENTORY),
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
+    QUERY("/api/v1/sales/stats", list_sales, SEE_ORDERS),
     QUERY("/api/v1/commands/{command_id}", get_command, PUBLIC),
     {.path = NULL},
 };

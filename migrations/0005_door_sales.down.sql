@@ -1,0 +1,2 @@
+DROP INDEX product_sales_units;
+DROP VIEW door_sales;
