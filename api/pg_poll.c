@@ -1,12 +1,12 @@
 /*
- * The pumps of bus/pg as links of a libuv loop.
+ * The pumps of bus/pg as wires of a libuv loop.
  */
 #include "api/pg_poll.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#include "api/link.h"
+#include "api/wire.h"
 
 /* A query that a person waits for never runs longer than this; the planner may keep one plan per statement,
  * since the statements are written so that one plan fits all parameters. */
@@ -15,7 +15,7 @@ static const char setup[] = "SET statement_timeout = '4s'; SET jit = off";
 struct connection {
     const char *url, *role;
     struct pg *pg; /* NULL until the first connection */
-    struct link *link;
+    struct wire *wire;
 };
 
 struct pg_poll {
@@ -61,7 +61,7 @@ static void free_pg(void *object)
     free(c);
 }
 
-static const struct link_pump pg_pump_of_link = {
+static const struct wire_pump pg_pump_of_wire = {
     .name = "postgresql",
     .connect = connect_pg,
     .fd = fd_of,
@@ -84,7 +84,7 @@ struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, 
         if (!c)
             abort();
         *c = (struct connection){.url = url, .role = role};
-        c->link = link_new(loop, &pg_pump_of_link, c, PG_POLL_SILENCE_MS, NULL, NULL);
+        c->wire = wire_new(loop, &pg_pump_of_wire, c, PG_POLL_SILENCE_MS, NULL, NULL);
         poll->connections[i] = c;
     }
     return poll;
@@ -94,7 +94,7 @@ struct pg *pg_poll_up(const struct pg_poll *poll)
 {
     struct pg *best = NULL;
     for (int i = 0; poll && i < poll->n; i++) {
-        struct connection *c = link_up(poll->connections[i]->link);
+        struct connection *c = wire_up(poll->connections[i]->wire);
         if (c && (!best || pg_waiting(c->pg) < pg_waiting(best)))
             best = c->pg;
     }
@@ -115,7 +115,7 @@ err pg_poll_query(struct pg_poll *poll, const struct pg_stmt *stmt, int n, const
 struct pg_poll *pg_poll_free(struct pg_poll *poll)
 {
     for (int i = 0; poll && i < poll->n; i++)
-        link_free(poll->connections[i]->link);
+        wire_free(poll->connections[i]->wire);
     free(poll);
     return NULL;
 }

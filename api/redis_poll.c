@@ -1,16 +1,16 @@
 /*
- * The pump of bus/redis as a link of a libuv loop.
+ * The pump of bus/redis as a wire of a libuv loop.
  */
 #include "api/redis_poll.h"
 
 #include <stdlib.h>
 
-#include "api/link.h"
+#include "api/wire.h"
 
 struct redis_poll {
     const char *url;
     struct redis *redis; /* NULL until the first connection */
-    struct link *link;
+    struct wire *wire;
 };
 
 static err connect_redis(void *object)
@@ -51,7 +51,7 @@ static void free_redis(void *object)
     free(poll);
 }
 
-static const struct link_pump redis_pump_of_link = {
+static const struct wire_pump redis_pump_of_wire = {
     .name = "redis",
     .connect = connect_redis,
     .fd = fd_of,
@@ -68,18 +68,18 @@ struct redis_poll *redis_poll_new(uv_loop_t *loop, const char *url, redis_poll_f
     if (!poll)
         abort();
     poll->url = url;
-    poll->link = link_new(loop, &redis_pump_of_link, poll, REDIS_POLL_SILENCE_MS, fn, data);
+    poll->wire = wire_new(loop, &redis_pump_of_wire, poll, REDIS_POLL_SILENCE_MS, fn, data);
     return poll;
 }
 
 struct redis *redis_poll_up(const struct redis_poll *poll)
 {
-    return poll && link_up(poll->link) ? poll->redis : NULL;
+    return poll && wire_up(poll->wire) ? poll->redis : NULL;
 }
 
 struct redis_poll *redis_poll_free(struct redis_poll *poll)
 {
     if (poll)
-        link_free(poll->link);
+        wire_free(poll->wire);
     return NULL;
 }

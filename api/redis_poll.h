@@ -10,7 +10,7 @@
 
 #include "bus/redis/redis.h"
 
-enum { REDIS_POLL_SILENCE_MS = 5000 };
+enum { REDIS_POLL_SILENCE_MS = 4000 };
 
 struct redis_poll;
 

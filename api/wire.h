@@ -10,7 +10,7 @@
 
 #include "bus/base/err.h"
 
-struct link_pump {
+struct wire_pump {
     const char *name;              /* for the log */
     err (*connect)(void *object);  /* blocking, on a worker thread; the object is down before */
     int (*fd)(const void *object); /* of a connection that is up, also right before it breaks */
@@ -21,16 +21,16 @@ struct link_pump {
     void (*free)(void *object);
 };
 
-struct link;
+struct wire;
 
 /* Told on the loop when the connection came up or went down. */
-typedef void link_fn(void *data, bool up);
+typedef void wire_fn(void *data, bool up);
 
 /* Takes ownership of the object, which is not connected yet; begins at once. silence_ms: how long something
  * may wait without any byte arriving before the connection is broken. */
-struct link *link_new(uv_loop_t *loop, const struct link_pump *pump, void *object, int64_t silence_ms,
-                      link_fn *fn, void *data);
+struct wire *wire_new(uv_loop_t *loop, const struct wire_pump *pump, void *object, int64_t silence_ms,
+                      wire_fn *fn, void *data);
 /* NULL while there is no connection. */
-void *link_up(const struct link *link);
+void *wire_up(const struct wire *wire);
 /* Closes; the memory goes with the loop's closing callbacks. The owner is not told any more. */
-void link_free(struct link *link);
+void wire_free(struct wire *wire);
