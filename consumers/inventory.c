@@ -12,6 +12,7 @@ struct stock {
     struct row row;
     struct uuid product_id, warehouse_id;
     int64_t quantity, reserved, version, updated_ms;
+    int64_t before; /* no column: what was free before the message in hand */
 };
 
 static const struct table stock_table = {
@@ -61,9 +62,15 @@ static const struct table hold_table = {
 /* The one warehouse of migration 0002. */
 static const struct uuid default_warehouse = {{0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1}};
 
+/* Free units at or below which a product should be ordered again. */
+enum { REORDER_POINT = 10 };
+
 static struct stock *find_stock(struct batch *b, struct uuid product)
 {
-    return row_find(b, &stock_table, "product_id", VALUE_UUID(product));
+    struct stock *stock = row_find(b, &stock_table, "product_id", VALUE_UUID(product));
+    if (stock)
+        stock->before = stock->quantity - stock->reserved;
+    return stock;
 }
 
 static struct stock_hold *find_hold(struct batch *b, struct uuid order, struct uuid product)
@@ -77,11 +84,24 @@ static struct stock_hold *find_hold(struct batch *b, struct uuid order, struct u
 
 /* ---- changes: the row, its movement in the ledger, and the event ---- */
 
+/* Told once, when the line is crossed downwards; not again while it stays below. */
+static void tell_low(struct batch *b, const struct stock *stock, int64_t before)
+{
+    int64_t available = stock->quantity - stock->reserved;
+    if (before <= REORDER_POINT || available > REORDER_POINT)
+        return;
+    emit_stock_ran_low(b, uuid_str(stock->product_id, batch_arena(b)),
+                       &(struct stock_ran_low){.product_id = stock->product_id,
+                                               .available = available,
+                                               .reorder_point = REORDER_POINT});
+}
+
 static void save_stock(struct batch *b, struct stock *stock, const char *cause)
 {
     stock->version++;
     stock->updated_ms = batch_now(b);
     row_save(b, stock);
+    tell_low(b, stock, stock->before);
     emit_stock_changed(b, uuid_str(stock->product_id, batch_arena(b)),
                        &(struct stock_changed){.product_id = stock->product_id,
                                                .quantity = stock->quantity,

@@ -1,7 +1,7 @@
 /*
- * Reports: a read model of what was sold. Lines of an order wait until it is confirmed and then count for their
- * products; a cancelled order's lines are forgotten. It has no effects but its own tables, so it can be emptied and
- * built anew from the log at any time.
+ * Reports: a read model of what was sold, and of what ran low. Lines of an order wait until it is confirmed
+ * and then count for their products; a cancelled order's lines are forgotten. It has no effects but its own
+ * tables, so it can be emptied and built anew from the log at any time.
  */
 #include "consumers/group.h"
 
@@ -17,8 +17,9 @@ static const struct table line_table = {
     .size = sizeof(struct report_line),
     .keys = 2,
     .columns = {COLUMN(UUID, report_line, order_id), COLUMN(UUID, report_line, product_id),
-                COLUMN(TEXT, report_line, sku), COLUMN(TEXT, report_line, name), COLUMN(TEXT, report_line, currency),
-                COLUMN(INT, report_line, quantity), COLUMN(INT, report_line, line_total)},
+                COLUMN(TEXT, report_line, sku), COLUMN(TEXT, report_line, name),
+                COLUMN(TEXT, report_line, currency), COLUMN(INT, report_line, quantity),
+                COLUMN(INT, report_line, line_total)},
 };
 
 struct product_sales {
@@ -105,7 +106,41 @@ static enum answer order_cancelled(struct batch *b, const struct order_cancelled
     return ANSWER_DONE;
 }
 
-static const struct table *const reports_tables[] = {&line_table, &sales_table, NULL};
+/* ---- what ran low ---- */
+
+struct low_stock {
+    struct row row;
+    struct uuid product_id;
+    int64_t available, times, last_ms;
+};
+
+static const struct table low_table = {
+    .name = "low_stock",
+    .size = sizeof(struct low_stock),
+    .keys = 1,
+    .columns = {COLUMN(UUID, low_stock, product_id), COLUMN(INT, low_stock, available),
+                COLUMN(INT, low_stock, times), COLUMN(INT, low_stock, last_ms)},
+};
+
+static void want_low(struct batch *b, const struct stock_ran_low *e)
+{
+    want(b, &low_table, "product_id", VALUE_UUID(e->product_id));
+}
+
+static enum answer stock_ran_low(struct batch *b, const struct stock_ran_low *e)
+{
+    struct low_stock *low = row_find(b, &low_table, "product_id", VALUE_UUID(e->product_id));
+    if (!low)
+        low = row_new(b, &low_table);
+    low->product_id = e->product_id;
+    low->available = e->available;
+    low->times++;
+    low->last_ms = batch_now(b);
+    row_save(b, low);
+    return ANSWER_DONE;
+}
+
+static const struct table *const reports_tables[] = {&line_table, &sales_table, &low_table, NULL};
 
 const struct group reports_group = {
     .name = "reports",
@@ -117,5 +152,6 @@ const struct group reports_group = {
             .order_placed = {NULL, order_placed},
             .order_confirmed = {want_confirmed, order_confirmed},
             .order_cancelled = {want_cancelled, order_cancelled},
+            .stock_ran_low = {want_low, stock_ran_low},
         },
 };
