@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum server { SERVER_REDIS, SERVER_POSTGRES, SERVERS };
+enum servers_which { SERVER_REDIS, SERVER_POSTGRES, SERVERS };
 
 struct servers_options {
     bool no_redis;           /* start PostgreSQL alone */
@@ -41,14 +41,15 @@ const char *servers_database_url(const struct servers *servers);
 /* The private folder, without a slash at the end; the test may keep files in it. */
 const char *servers_dir(const struct servers *servers);
 /* The pid of redis-server or of the postmaster, 0 while it is down. */
-pid_t servers_pid(const struct servers *servers, enum server which);
+pid_t servers_pid(const struct servers *servers, enum servers_which which);
 
 /* kill -9; returns when the process, and the backends of PostgreSQL, are gone. Down already: nothing. */
-void servers_kill(struct servers *servers, enum server which);
+void servers_kill(struct servers *servers, enum servers_which which);
 /* A clean end (SIGTERM, PostgreSQL: fast shutdown); returns when it is gone. */
-void servers_end(struct servers *servers, enum server which);
-/* Starts a server that is down on its data and the same address; returns when it answers. */
-void servers_restart(struct servers *servers, enum server which);
+void servers_end(struct servers *servers, enum servers_which which);
+/* Starts a server that is down on its data and the same address; returns when it answers. From the same kind of thread
+ * as servers_start: a server dies with the thread that started it. */
+void servers_restart(struct servers *servers, enum servers_which which);
 /* SIGSTOP and SIGCONT, for PostgreSQL with all its backends: connections stay open, nobody answers. */
-void servers_pause(struct servers *servers, enum server which);
-void servers_resume(struct servers *servers, enum server which);
+void servers_pause(struct servers *servers, enum servers_which which);
+void servers_resume(struct servers *servers, enum servers_which which);

@@ -208,9 +208,12 @@ bool shop_is_ready(struct shop *shop, int64_t within_ms)
         struct reply reply = {.status = 0};
 
         while (reply.status != 200) {
-            reply_clear(&reply);
-            if (shop_now_ms() > deadline)
+            if (shop_now_ms() > deadline) {
+                fprintf(stderr, "not ready: %d %s\n", reply.status, reply.text ? reply.text : "no answer");
+                reply_clear(&reply);
                 return false;
+            }
+            reply_clear(&reply);
             browser_ask(browser, &(struct ask){.method = "GET", .path = "/health/detailed", .timeout_ms = 5000},
                         &reply);
             if (reply.status != 200)
