@@ -8,43 +8,53 @@
 #include <assert.h>
 
 #include "bus/base/clock.h"
+#include "bus/base/fault.h"
 
 enum { READ_BYTES = 1 << 20, READ_TIMEOUT_MS = 30000 };
+
+#define GIVEN                                                                                                \
+    "WITH e AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[],"         \
+    "  $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],"                \
+    "  $12::text[], $13::text[], $14::text[]) WITH ORDINALITY x(topic, part, id, source, type, subject,"     \
+    "  time, dataschema, partitionkey, correlationid, causationid, actor, traceparent, data, n)),"
+#define TAKE_NUMBERS                                                                                         \
+    " h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"                                             \
+    "  SELECT topic, part::int, count(*), $15::bigint FROM e GROUP BY 1, 2 ORDER BY 1, 2"                    \
+    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)" \
+    "  RETURNING topic, part, seq, ms)"
+#define INSERT_EVENTS                                                                                        \
+    ", l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema,"      \
+    "  partitionkey, correlationid, causationid, actor, traceparent, data)"                                  \
+    "  SELECT h.topic, h.part, h.seq - count(*) OVER w +"                                                    \
+    "    row_number() OVER (PARTITION BY e.topic, e.part ORDER BY e.n),"                                     \
+    "  h.ms, e.id, e.source, e.type, e.subject, e.time, e.dataschema, e.partitionkey, e.correlationid,"      \
+    "  e.causationid, e.actor, e.traceparent, e.data"                                                        \
+    "  FROM e JOIN h ON h.topic = e.topic AND h.part = e.part WINDOW w AS (PARTITION BY e.topic, e.part))"
 
 /* The upsert of the heads is what locks: SELECT … FOR UPDATE would miss heads that do not exist yet. Each
  * returned row is a head after the append; the events of that partition have the sequence numbers up to it,
  * in the given order. */
-static const struct pg_stmt append_events = {
-    "append_events",
-    "WITH e AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], "
-    "$5::text[],"
-    "  $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], "
-    "$14::text[])"
-    "  WITH ORDINALITY x(topic, part, id, source, type, subject, time, dataschema, partitionkey, "
-    "correlationid,"
-    "  causationid, actor, traceparent, data, n)),"
-    " h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"
-    "  SELECT topic, part::int, count(*), $15::bigint FROM e GROUP BY 1, 2 ORDER BY 1, 2"
-    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)"
-    "  RETURNING topic, part, seq, ms),"
-    " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema, "
-    "partitionkey,"
-    "  correlationid, causationid, actor, traceparent, data)"
-    "  SELECT h.topic, h.part, h.seq - count(*) OVER w + row_number() OVER (PARTITION BY e.topic, e.part "
-    "ORDER BY e.n),"
-    "  h.ms, e.id, e.source, e.type, e.subject, e.time, e.dataschema, e.partitionkey, e.correlationid, "
-    "e.causationid,"
-    "  e.actor, e.traceparent, e.data"
-    "  FROM e JOIN h ON h.topic = e.topic AND h.part = e.part WINDOW w AS (PARTITION BY e.topic, e.part))"
-    " SELECT topic, part, seq, ms FROM h"};
+static const struct pg_stmt append_events = {"append_events", GIVEN TAKE_NUMBERS INSERT_EVENTS
+                                             " SELECT topic, part, seq, ms FROM h"};
+
+#ifdef DAYDREAM_FAULTS
+/* The mutant: numbers are taken in a transaction of their own, and whoever fails or dies behind it leaves a
+ * gap. */
+static const struct pg_stmt take_numbers = {"mutant_take_numbers",
+                                            GIVEN TAKE_NUMBERS " SELECT count(*) FROM h"};
+static const struct pg_stmt insert_events = {
+    "mutant_insert_events",
+    GIVEN " h AS (SELECT topic, part, seq, ms FROM stream_head"
+          " WHERE (topic, part) IN (SELECT topic, part FROM e) AND $15::bigint > 0)" INSERT_EVENTS
+          " SELECT topic, part, seq, ms FROM h"};
+#endif
 
 /* At most 1 MB of data, but always the first row. */
 static const struct pg_stmt read_events = {
     "read_events",
-    "SELECT seq, ms, id, source, type, subject, time, dataschema, partitionkey, correlationid, causationid, "
-    "actor,"
-    " traceparent, data FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) "
-    "AS total"
+    "SELECT seq, ms, id, source, type, subject, time, dataschema, partitionkey, correlationid, causationid,"
+    " actor, traceparent, data"
+    " FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS total"
     "  FROM (SELECT * FROM event_log WHERE topic = $1::text AND part = $2::bigint::int AND seq > $3::bigint"
     "   ORDER BY seq LIMIT $4::bigint) page) summed"
     " WHERE total - octet_length(data) < $5::bigint ORDER BY seq"};
@@ -132,7 +142,15 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
 
     struct append *append = arena_new_of(arena, struct append);
     *append = (struct append){events, n, arena_array(arena, struct head, n), 0};
-    pg_queue(pg, &append_events, COLUMNS + 1, params, on_appended, append);
+    const struct pg_stmt *stmt = &append_events;
+#ifdef DAYDREAM_FAULTS
+    if (mutant(MUTANT_HEAD_ORDER)) {
+        pg_queue(pg, &take_numbers, COLUMNS + 1, params, NULL, NULL);
+        pg_sync(pg, NULL, NULL);
+        stmt = &insert_events;
+    }
+#endif
+    pg_queue(pg, stmt, COLUMNS + 1, params, on_appended, append);
 }
 
 /* ---- read ---- */

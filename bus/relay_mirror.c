@@ -20,8 +20,8 @@ static const struct pg_stmt select_offsets = {
 
 static const struct pg_stmt select_log_ms = {
     "relay_log_ms",
-    "SELECT coalesce(l.ms, -1) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY x(topic, "
-    "part, seq, n)"
+    "SELECT coalesce(l.ms, -1) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
+    " x(topic, part, seq, n)"
     " LEFT JOIN event_log l ON l.topic = x.topic AND l.part = x.part::int AND l.seq = x.seq ORDER BY x.n"};
 
 err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
@@ -188,8 +188,8 @@ err relay_remake(struct relay *relay, struct stream **streams, size_t n)
 static struct redis_script level_script = {
     .source =
         "for i = 2, #ARGV, 3 do\n"
-        "  local set = redis.pcall('XGROUP', 'SETID', KEYS[1], ARGV[i], ARGV[i + 1], 'ENTRIESREAD', ARGV[i + "
-        "2])\n"
+        "  local set = redis.pcall('XGROUP', 'SETID', KEYS[1], ARGV[i], ARGV[i + 1], 'ENTRIESREAD', ARGV[i"
+        " + 2])\n"
         "  if set.err then\n"
         "    if ARGV[1] == '1' then\n"
         "      redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[i], ARGV[i + 1], 'MKSTREAM', 'ENTRIESREAD',\n"
@@ -277,8 +277,8 @@ static struct redis_script trim_script = {
               "    if group[6] > 0 then lower(redis.call('XPENDING', KEYS[1], group[2])[2], 0) end\n"
               "  end\n"
               "end\n"
-              "return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-%.0f', ms, seq), "
-              "'LIMIT', 10000)\n",
+              "return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-%.0f', ms, seq),"
+              " 'LIMIT', 10000)\n",
 };
 
 struct trim {

@@ -41,8 +41,8 @@ static struct redis_script probe_script = {
               "  elseif name == 'first-entry' and value then answer[4] = value[1]\n"
               "  elseif name == 'last-entry' and value then answer[5] = value[1] end\n"
               "end\n"
-              "for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do answer[#answer + 1] = "
-              "group[2] end\n"
+              "for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do answer[#answer + 1] ="
+              " group[2] end\n"
               "return answer\n",
 };
 

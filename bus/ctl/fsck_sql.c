@@ -19,9 +19,8 @@ static const struct check checks[] = {
      "the log of a partition is 1 to its head without gaps",
      "event_log",
      {"fsck_log",
-      "SELECT format('%s.%s: head %s, but %s events from %s to %s', coalesce(l.topic, h.topic), "
-      "coalesce(l.part, h.part),"
-      " coalesce(h.seq, 0), coalesce(l.n, 0), l.low, l.high)"
+      "SELECT format('%s.%s: head %s, but %s events from %s to %s', coalesce(l.topic, h.topic),"
+      " coalesce(l.part, h.part), coalesce(h.seq, 0), coalesce(l.n, 0), l.low, l.high)"
       " FROM (SELECT topic, part, count(*) n, min(seq) low, max(seq) high FROM event_log GROUP BY 1, 2) l"
       " FULL JOIN stream_head h ON h.topic = l.topic AND h.part = l.part"
       " WHERE l.n IS DISTINCT FROM h.seq OR l.low <> 1 OR l.high IS DISTINCT FROM h.seq"}},
@@ -30,9 +29,8 @@ static const struct check checks[] = {
      "event_log",
      {"fsck_time",
       "SELECT format('%s.%s: %s has lower milliseconds than its predecessor', topic, part, seq) FROM"
-      " (SELECT topic, part, seq, ms < lag(ms) OVER (PARTITION BY topic, part ORDER BY seq) AS fell FROM "
-      "event_log) x"
-      " WHERE fell"}},
+      " (SELECT topic, part, seq, ms < lag(ms) OVER (PARTITION BY topic, part ORDER BY seq) AS fell FROM"
+      " event_log) x WHERE fell"}},
     {"event ids",
      "no event id stands twice",
      "event_log",
@@ -83,29 +81,28 @@ static const struct check checks[] = {
      "stock_hold",
      {"fsck_sold", "SELECT format('order %s, product %s: hold %s of %s, movements %s', h.order_id, "
                    "h.product_id, h.state, h.quantity,"
-                   " coalesce(m.n, 0)) FROM stock_hold h LEFT JOIN (SELECT order_id, product_id, "
-                   "sum(quantity) n FROM stock_movement"
-                   "  WHERE order_id IS NOT NULL GROUP BY 1, 2) m ON m.order_id = h.order_id AND "
-                   "m.product_id = h.product_id"
+                   " coalesce(m.n, 0)) FROM stock_hold h LEFT JOIN (SELECT order_id, product_id,"
+                   " sum(quantity) n FROM stock_movement"
+                   "  WHERE order_id IS NOT NULL GROUP BY 1, 2) m ON m.order_id = h.order_id AND"
+                   " m.product_id = h.product_id"
                    " WHERE coalesce(m.n, 0) <> CASE h.state WHEN 'committed' THEN -h.quantity ELSE 0 END"}},
     {"I10 orders",
      "an order's subtotal is the sum of its lines",
      "order_line",
      {"fsck_orders",
-      "SELECT format('order %s: subtotal %s, lines sum up to %s', o.id, o.subtotal, coalesce(l.n, 0)) FROM "
-      "orders o"
+      "SELECT format('order %s: subtotal %s, lines sum up to %s', o.id, o.subtotal, coalesce(l.n, 0)) FROM"
+      " orders o"
       " LEFT JOIN (SELECT order_id, sum(line_total) n FROM order_line GROUP BY 1) l ON l.order_id = o.id"
       " WHERE o.subtotal <> coalesce(l.n, 0)"}},
     {"I10 paid",
      "a confirmed order is paid in full, once",
      "payment",
      {"fsck_paid",
-      "SELECT format('order %s is %s, its payment %s of %s %s', o.id, o.status, coalesce(p.status, 'not "
-      "there'),"
-      " coalesce(p.amount, 0), o.currency) FROM orders o LEFT JOIN payment p ON p.order_id = o.id"
+      "SELECT format('order %s is %s, its payment %s of %s %s', o.id, o.status, coalesce(p.status, 'not"
+      " there'), coalesce(p.amount, 0), o.currency) FROM orders o LEFT JOIN payment p ON p.order_id = o.id"
       " WHERE o.step = 'done' AND o.payment_status = 'paid'"
-      " AND (p.status IS DISTINCT FROM 'captured' OR p.amount <> o.total_amount OR p.currency <> "
-      "o.currency)"}},
+      " AND (p.status IS DISTINCT FROM 'captured' OR p.amount <> o.total_amount OR p.currency <>"
+      " o.currency)"}},
     {"I10 charges",
      "what was captured is what the provider has",
      "payment_test_charge",

@@ -11,8 +11,8 @@
 static const struct pg_stmt select_lag = {
     "ctl_lag", "SELECT coalesce(o.topic, h.topic), coalesce(o.part, h.part), o.grp, coalesce(h.seq, 0),"
                " coalesce(o.seq, 0), o.owner, o.lease_until > now()"
-               " FROM consumer_offset o FULL JOIN stream_head h ON h.topic = o.topic AND h.part = o.part "
-               "ORDER BY 1, 2, 3"};
+               " FROM consumer_offset o FULL JOIN stream_head h ON h.topic = o.topic AND h.part = o.part"
+               " ORDER BY 1, 2, 3"};
 
 struct lane_state {
     int64_t backlog; /* -1: not known */
