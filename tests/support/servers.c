@@ -54,7 +54,7 @@ static void nap(void)
     poll(NULL, 0, 2);
 }
 
-static void show_log(const struct servers *s, enum server which)
+static void show_log(const struct servers *s, enum servers_which which)
 {
     char path[120], line[600];
     FILE *f;
@@ -131,7 +131,7 @@ static bool has_ended(pid_t pid)
     return r == pid || (r < 0 && errno == ECHILD);
 }
 
-static void wait_for_end(struct servers *s, enum server which)
+static void wait_for_end(struct servers *s, enum servers_which which)
 {
     int64_t deadline = now_ms() + END_TIMEOUT_MS;
 
@@ -165,7 +165,7 @@ static void exec_postgres(const struct servers *s)
 static void (*const exec_server[SERVERS])(const struct servers *s) = {exec_redis, exec_postgres};
 static const int death_signal[SERVERS] = {SIGKILL, SIGQUIT}; /* SIGQUIT: the backends go too */
 
-static void spawn(struct servers *s, enum server which)
+static void spawn(struct servers *s, enum servers_which which)
 {
     char log[120];
     pid_t parent = getpid(), pid;
@@ -235,7 +235,7 @@ static pid_t (*const answers[SERVERS])(const struct servers *s) = {redis_answers
 
 /* Waits until the server that was spawned answers. A child that ends is started again: after a kill -9 the
  * backends of the old postmaster hold its shared memory for a moment. */
-static void await(struct servers *s, enum server which)
+static void await(struct servers *s, enum servers_which which)
 {
     int64_t deadline = now_ms() + START_TIMEOUT_MS;
     pid_t pid;
@@ -320,11 +320,11 @@ struct servers *servers_start(const struct servers_options *options)
     write_settings(s, o);
     if (wanted[SERVER_REDIS] && o->from)
         template_copy_folder(o->from, s->dir, "appendonlydir");
-    for (enum server i = 0; i < SERVERS; i++) {
+    for (enum servers_which i = 0; i < SERVERS; i++) {
         if (wanted[i])
             spawn(s, i);
     }
-    for (enum server i = 0; i < SERVERS; i++) {
+    for (enum servers_which i = 0; i < SERVERS; i++) {
         if (wanted[i])
             await(s, i);
     }
@@ -335,7 +335,7 @@ struct servers *servers_stop(struct servers *s)
 {
     if (!s)
         return NULL;
-    for (enum server i = 0; i < SERVERS; i++) {
+    for (enum servers_which i = 0; i < SERVERS; i++) {
         if (s->pids[i] == 0)
             continue;
         servers_resume(s, i);
@@ -369,12 +369,12 @@ const char *servers_dir(const struct servers *s)
     return s->dir;
 }
 
-pid_t servers_pid(const struct servers *s, enum server which)
+pid_t servers_pid(const struct servers *s, enum servers_which which)
 {
     return s->pids[which];
 }
 
-void servers_kill(struct servers *s, enum server which)
+void servers_kill(struct servers *s, enum servers_which which)
 {
     pid_t backends[256];
     size_t n;
@@ -393,7 +393,7 @@ void servers_kill(struct servers *s, enum server which)
     }
 }
 
-void servers_end(struct servers *s, enum server which)
+void servers_end(struct servers *s, enum servers_which which)
 {
     if (s->pids[which] == 0)
         return;
@@ -410,14 +410,14 @@ void servers_keep(struct servers *s, const char *folder)
     template_copy_folder(s->dir, folder, "data");
 }
 
-void servers_restart(struct servers *s, enum server which)
+void servers_restart(struct servers *s, enum servers_which which)
 {
     assert(s->pids[which] == 0);
     spawn(s, which);
     await(s, which);
 }
 
-static void signal_tree(const struct servers *s, enum server which, int signal)
+static void signal_tree(const struct servers *s, enum servers_which which, int signal)
 {
     pid_t backends[256];
     size_t n;
@@ -430,12 +430,12 @@ static void signal_tree(const struct servers *s, enum server which, int signal)
         kill(backends[i], signal);
 }
 
-void servers_pause(struct servers *s, enum server which)
+void servers_pause(struct servers *s, enum servers_which which)
 {
     signal_tree(s, which, SIGSTOP);
 }
 
-void servers_resume(struct servers *s, enum server which)
+void servers_resume(struct servers *s, enum servers_which which)
 {
     signal_tree(s, which, SIGCONT);
 }
