@@ -92,11 +92,13 @@ static err reconnect(struct pg *pg, struct redis *redis)
 static err sweep_once(struct relay *relay, struct pg *pg, struct redis *redis, int64_t *trimmed_ms)
 {
     TRY(reconnect(pg, redis));
-    TRY(relay_sweep(relay, NULL));
-    if (clock_mono_ms() - *trimmed_ms < TRIM_MS)
-        return OK;
+    err e = relay_sweep(relay, NULL);
+    if (clock_mono_ms() - *trimmed_ms < TRIM_MS || (failed(e) && e.code != ERR_REDIS_REFUSED))
+        return e;
+    /* Also when Redis refuses the append for want of memory: trimming is what gives it some. */
     *trimmed_ms = clock_mono_ms();
-    return relay_trim(relay, conf_int(SET_RETENTION_EVENTS));
+    err trimmed = relay_trim(relay, conf_int(SET_RETENTION_EVENTS));
+    return failed(e) ? e : trimmed;
 }
 
 static void run_sweep(struct pg *pg, struct redis *redis)

@@ -54,12 +54,6 @@ static const struct check checks[] = {
      "command",
      {"fsck_same", "SELECT format('%s repeats %s, which is not there', c.id, c.same_as) FROM command c"
                    " LEFT JOIN command w ON w.id = c.same_as WHERE c.same_as IS NOT NULL AND w.id IS NULL"}},
-    {"parked",
-     "nothing is parked",
-     "dead_letter",
-     {"fsck_parked", "SELECT format('%s: key %s of %s, %s messages, %s', grp, key, topic, count(*), "
-                     "min(reason)) FROM dead_letter"
-                     " WHERE state = 'parked' GROUP BY grp, topic, key"}},
     {"I10 stock",
      "stock is the sum of its movements",
      "stock_movement",

@@ -370,3 +370,17 @@ Test(relay, a_foreign_group_keeps_what_it_has_not_acknowledged)
     int64_t left = bus_stream_check(&bus, TOPIC_CARTS, ana);
     cr_assert(left >= 1500 && left < 1700, "%lld left", (long long)left);
 }
+
+Test(relay, trimming_works_when_there_is_no_memory_left)
+{
+    bus_commit(&bus, bus.pg, "ana", 2000);
+    sweep();
+    offset("cart", 2000);
+    bus_redis_do(&bus, "CONFIG SET maxmemory 1");
+    bus_commit(&bus, bus.pg, "ana", 1);
+    cr_assert_eq(relay_sweep(relay, NULL).code, ERR_REDIS_REFUSED);
+    bus_must(relay_trim(relay, 0));
+    cr_assert_lt(bus_redis_do(&bus, "XLEN evt:{carts.%02d}", ana)->integer, 200);
+    bus_redis_do(&bus, "CONFIG SET maxmemory 0");
+    sweep_until_level(bus_redis_do(&bus, "XLEN evt:{carts.%02d}", ana)->integer + 1);
+}
