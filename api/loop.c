@@ -3,7 +3,7 @@
  * (prepare), poll (reads are answered as they come; Redis and PostgreSQL of the upper layer answer others),
  * dirty clients (check).
  */
-#include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -134,12 +134,26 @@ static void drain_step(struct loop *loop)
         end(loop);
 }
 
+/* After a flood free memory lies between what is in use, where malloc does not give it back by itself. */
+static void give_memory_back(struct loop *loop)
+{
+    if (loop->callers > loop->peak)
+        loop->peak = loop->callers;
+    if (loop->peak < TRIM_PEAK || loop->callers > loop->peak / 4 ||
+        loop->host.now_ms < loop->trim_ms + TRIM_MS)
+        return;
+    loop->peak = loop->callers;
+    loop->trim_ms = loop->host.now_ms;
+    malloc_trim(0);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct loop *loop = timer->data;
 
     renew_times(loop);
     wheel_turn(loop, expired);
+    give_memory_back(loop);
     if (loop->drain_ms != 0)
         drain_step(loop);
 }

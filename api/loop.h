@@ -15,6 +15,8 @@ enum {
     DRAIN_GRACE_MS = 300,  /* idle clients may still ask and hear Connection: close */
     DRAIN_CUT_MS = 1500,   /* then everybody is cut off */
     DRAIN_END_MS = 1700,   /* then the loop ends whatever is owed */
+    TRIM_PEAK = 64,        /* so many callers must have gone … */
+    TRIM_MS = 1000,        /* … and so much time, before memory is given back */
     HELD_MAX = 32 << 20,   /* bytes of unfinished requests, all loops together */
 };
 
@@ -52,6 +54,8 @@ struct loop {
     int64_t tick; /* the last one done: ms / TICK_MS */
     struct caller *dirty;
     unsigned callers;
+    unsigned peak;    /* of callers, since memory was given back */
+    int64_t trim_ms;  /* when it was */
     int64_t drain_ms; /* since when; 0: not draining */
     bool ended;
     err started; /* what init or listen said, with its text */

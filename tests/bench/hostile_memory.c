@@ -140,7 +140,7 @@ static long report(const char *what, long before)
 {
     long kb;
 
-    clock_sleep_ms(600);
+    clock_sleep_ms(2500); /* the server gives memory back once a second */
     kb = resident();
     printf("%-40s %7ld KB  %+6ld KB\n", what, kb, kb - before);
     fflush(stdout);
