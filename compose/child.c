@@ -113,6 +113,7 @@ static void become(const struct child *c, pid_t parent)
     signal(SIGPIPE, SIG_DFL);
     open_streams(c);
     program_path(c, path);
+    argv[0] = path; /* PostgreSQL finds its files by the path it is called by */
     if (c->cwd && (fchdir(home.dir) < 0 || chdir(c->cwd) < 0))
         die("cannot enter %s/%s: %s", home.path, c->cwd, strerror(errno));
     if (c->kind == SERVER)
