@@ -65,7 +65,7 @@ static void answer_end(struct poll *poll, const struct outcome *o)
               : problem.status ? problem.status
                                : err_http(problem.code));
     if (succeeded)
-        json_kraw(&j, "result", o->result);
+        json_kraw(&j, "result", o->result.n ? o->result : STR("null")); /* a 204 has nothing to show */
     else
         json_kraw(&j, "problem", outcome_problem_json(&problem, arena));
     json_close(&j, '}');
