@@ -87,6 +87,17 @@ Test(answers, a_command_is_polled_by_its_sender_alone)
     cr_expect_eq(get(luis, "%s", location), 404);
 }
 
+Test(answers, a_command_without_a_result_is_polled_all_the_same)
+{
+    char location[160];
+
+    cr_assert_eq(ask(ana, &(struct ask){.method = "DELETE", .path = "/api/v1/cart", .wait_s = -1}), 202);
+    snprintf(location, sizeof(location), "%s", ana->reply.location);
+    cr_expect_eq(ask(ana, &(struct ask){.method = "GET", .path = location, .wait_s = WAIT_S}), 200);
+    cr_expect_str_eq(said(ana, "status"), "succeeded");
+    cr_expect_eq(said_number(ana, "http_status"), 204);
+}
+
 Test(answers, somebody_elses_order_does_not_exist)
 {
     char order[ID_TEXT];
