@@ -70,6 +70,9 @@ err json_next(struct json_in *in, bool *first, bool *ret_more, struct str *ret_n
 err json_skip(struct json_in *in, struct str *ret) _must_use_;
 /* Only white space may follow. */
 err json_end(struct json_in *in) _must_use_;
+/* A checked value without white space between its tokens, so that it stays on one line; the same text when there is
+ * none. */
+struct str json_compact(struct str value, struct arena *arena);
 /* Is the whole text one strict JSON value? */
 err json_check(struct str text, struct arena *arena) _must_use_;
 /* The value of a top-level member of an object as raw text, STR_NONE when absent or not an object. For small reads

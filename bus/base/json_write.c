@@ -214,3 +214,29 @@ void json_kraw(struct json *j, const char *key, struct str text)
     json_key(j, key);
     json_raw(j, text);
 }
+
+/* ---- compacting ---- */
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+struct str json_compact(struct str value, struct arena *arena)
+{
+    struct buf b = buf_new(arena, value.n + 1);
+    bool in_string = false;
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        if (in_string && c == '\\') { /* the escaped character does not end the string */
+            buf_put(&b, value.p + i, 2);
+            i++;
+            continue;
+        }
+        if (c == '"')
+            in_string = !in_string;
+        if (in_string || !is_space(c))
+            buf_char(&b, c);
+    }
+    return b.n == value.n ? value : buf_view(&b);
+}

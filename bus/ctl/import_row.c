@@ -130,6 +130,6 @@ err import_row_read(struct str object, struct str currency, struct arena *arena,
     p->brand = text_or_none(object, "brand", arena);
     struct str dimensions = json_member(object, "dimensions", arena);
     if (dimensions.p && dimensions.n && dimensions.p[0] == '{')
-        p->dimensions = dimensions;
+        p->dimensions = json_compact(dimensions, arena);
     return OK;
 }

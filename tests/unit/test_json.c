@@ -302,3 +302,12 @@ Test(json, what_we_write_jansson_and_we_read_the_same)
         free(theirs);
     }
 }
+
+Test(json, compacting_keeps_strings_and_drops_white_space)
+{
+    struct arena *arena = arena_new(1 << 16);
+    struct str text = STR("{ \"a b\" : [ 1 ,\n 2 ] , \"q\" : \"\\\" x \" }");
+    struct str compact = json_compact(text, arena);
+    cr_assert(str_is(compact, "{\"a b\":[1,2],\"q\":\"\\\" x \"}"), "%.*s", STR_ARG(compact));
+    arena_free(arena);
+}
