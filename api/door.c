@@ -60,13 +60,20 @@ static void come_alive(struct door *door)
     door->ready = true;
 }
 
+static bool has_all(const struct door *door)
+{
+    return tail_is_live(door->tail) && redis_poll_up(door->redis) && pg_poll_up(door->pg);
+}
+
 static void on_start(uv_timer_t *timer)
 {
     struct door *door = timer->data;
-    if (!atomic_load(&door->shop->ready))
+    if (!door->ready && atomic_load(&door->shop->ready))
+        come_alive(door);
+    if (!door->ready || !has_all(door))
         return;
     uv_timer_stop(timer);
-    come_alive(door);
+    atomic_fetch_add(&door->shop->open, 1);
 }
 
 static err door_init(struct loop *loop, void *data, void **ret_context)
@@ -77,6 +84,7 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
         abort();
     door->shop = shop;
     door->loop = loop;
+    atomic_fetch_add(&shop->doors, 1);
     memcpy(door->channel, "res:", 4);
     uuid_print(uuid_v7(clock_ms()), door->channel + 4);
     door->redis = redis_poll_new(loop_uv(loop), shop->redis_url, NULL, NULL);

@@ -18,8 +18,9 @@
 struct shop {
     struct secrets secrets;
     const char *redis_url, *database_url;
-    atomic_bool ready;  /* partitions() is known and the servers were found fit; set once */
-    volatile bool stop; /* for whoever waits for that */
+    atomic_bool ready;      /* partitions() is known and the servers were found fit; set once */
+    volatile bool stop;     /* for whoever waits for that */
+    atomic_int doors, open; /* loops; those that have served or can serve everything since their start */
 };
 
 /* One per loop, made in the server's init hook. */
@@ -38,7 +39,7 @@ struct door {
     struct tail *tail;
     struct tokens *tokens;
     struct products *products;
-    uv_timer_t start; /* looks for shop->ready */
+    uv_timer_t start; /* until the door is open */
 };
 
 struct door *door_of(const struct request *req);

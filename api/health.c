@@ -8,7 +8,6 @@
 #include <sys/statvfs.h>
 
 #include "api/door.h"
-#include "api/tail.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/json.h"
@@ -207,8 +206,8 @@ void get_health_detailed(struct request *req)
     r->req = req;
     if (!door->ready)
         fault(r, STR("starting: the servers were not found fit yet"));
-    else if (!tail_is_live(door->tail))
-        fault(r, STR("starting: revoked sessions are not loaded yet"));
+    else if (atomic_load(&door->shop->open) < atomic_load(&door->shop->doors))
+        fault(r, STR("starting: not all loops have their connections yet"));
     err e = pg_poll_query(door->pg, &select_lags, 0, NULL, on_lags, r);
     if (failed(e))
         on_lags(r, e, NULL);

@@ -20,7 +20,7 @@ struct lane {
 struct lanes {
     struct door *door;
     uv_timer_t timer;
-    int64_t cap, newest_ms[TOPIC_COUNT];
+    int64_t newest_ms[TOPIC_COUNT];
     struct lane lane[TOPIC_COUNT][PARTITIONS_MAX];
 };
 
@@ -59,7 +59,6 @@ struct lanes *lanes_new(struct door *door)
     if (!lanes)
         abort();
     lanes->door = door;
-    lanes->cap = conf_int(SET_LANE_CAP);
     uv_timer_init(loop_uv(door->loop), &lanes->timer);
     lanes->timer.data = lanes;
     uv_timer_start(&lanes->timer, on_sample, LANES_SAMPLE_MS, LANES_SAMPLE_MS);
@@ -82,7 +81,7 @@ bool lanes_full(struct lanes *lanes, enum topic topic, int part)
 {
     struct lane *lane = &lanes->lane[topic][part];
     lane->used = true;
-    return lane->length >= lanes->cap;
+    return lane->length >= conf_int(SET_LANE_CAP);
 }
 
 int64_t lanes_now(const struct lanes *lanes, enum topic topic, int part)
