@@ -198,6 +198,19 @@ size_t opened_entries(struct opened *door, enum topic topic, struct entry **ret)
     return total;
 }
 
+const char *opened_member(struct opened *door, const struct envelope *command, const char *name)
+{
+    json_t *data = json_loadb(command->data.p, command->data.n, 0, NULL),
+           *value = json_object_get(data, name);
+    const char *text = "";
+    if (json_is_string(value))
+        text = arena_str(door->bus.arena, str_of(json_string_value(value))).p;
+    else if (json_is_integer(value))
+        text = arena_printf(door->bus.arena, "%lld", (long long)json_integer_value(value)).p;
+    json_decref(data);
+    return text;
+}
+
 void opened_result(struct opened *door, const struct envelope *command, const char *status, int http,
                    const char *result)
 {

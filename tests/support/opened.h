@@ -42,6 +42,8 @@ const char *command_of(const struct reply *reply);
 /* ---- behind the door ---- */
 /* All entries of all lanes of a topic, oldest first within a partition. */
 size_t opened_entries(struct opened *door, enum topic topic, struct entry **ret);
+/* A member of a command's data as text, "" when there is none. */
+const char *opened_member(struct opened *door, const struct envelope *command, const char *name);
 /* What a group would have done: the row of a result, then the hint. */
 void opened_result(struct opened *door, const struct envelope *command, const char *status, int http,
                    const char *result);
