@@ -1,0 +1,320 @@
+/*
+ * What happens in the middle of a case, beside crash points: servers that die or freeze, data that
+ * disappears, links that are cut, a consumer that sleeps past its lease, a message nobody can read. Each is
+ * one function that returns when the blow has fallen; how fast the shop recovers is measured here too,
+ * against the bounds of the design with room for a loaded machine.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bus/base/uuid.h"
+#include "bus/topics.h"
+#include "tests/faults/faults.h"
+
+enum { LEASE_MS = 500, LOADED = 3, PARTS = 3, CUTS = 25 };
+
+static const char *const families[] = {"users", "catalog", "stock", "carts", "orders", "payments"};
+enum { FAMILIES = sizeof(families) / sizeof(*families) };
+
+/* Says how long it took, and ends the case when that was too long. */
+static void within(struct crowd *crowd, const char *what, int64_t took_ms, int64_t bound_ms)
+{
+    printf("    %s: %lld ms (bound %lld, times %d when loaded)\n", what, (long long)took_ms,
+           (long long)bound_ms, LOADED);
+    if (took_ms < 0 || took_ms > bound_ms * LOADED) {
+        printf("    liveness violated: %s\n", what);
+        atomic_fetch_add(&crowd->late, 1);
+    }
+}
+
+/* How long it takes until a command that is waited for succeeds. */
+static int64_t until_it_works(struct crowd *crowd)
+{
+    struct browser *browser = browser_new(shop_port(crowd->shop, 0));
+    int64_t begin = shop_now_ms();
+    struct reply reply = {.status = 0};
+
+    do {
+        reply_clear(&reply);
+        browser_ask(
+            browser,
+            &(struct ask){.method = "POST",
+                          .path = "/api/v1/inventory/movements",
+                          .wait_s = 10,
+                          .timeout_ms = 12000,
+                          .token = crowd->scene->admin_token,
+                          .body = json_pack("{sssssi}", "product_id", crowd->scene->products[PRODUCTS - 1],
+                                            "movement_type", "ENTRY", "quantity", 1)},
+            &reply);
+        if (reply.status != 201)
+            shop_nap();
+    } while (reply.status != 201 && shop_now_ms() - begin < 30000);
+    reply_clear(&reply);
+    browser_free(browser);
+    return shop_now_ms() - begin;
+}
+
+/* ---- data of Redis that disappears ---- */
+
+static void del_streams(struct crowd *crowd)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        for (int part = 0; part < PARTS; part++)
+            freeReplyObject(shop_redis(crowd->shop, "DEL evt:{%s.%02d}", families[i], part));
+}
+
+static void flush_all(struct crowd *crowd)
+{
+    freeReplyObject(shop_redis(crowd->shop, "FLUSHALL"));
+}
+
+static void flush_scripts(struct crowd *crowd)
+{
+    freeReplyObject(shop_redis(crowd->shop, "SCRIPT FLUSH"));
+}
+
+/* The groups of the command lanes lose their memory of what was delivered; those of the streams are mirrors.
+ */
+static void destroy_groups(struct crowd *crowd)
+{
+    char *rows = shop_sql_text(crowd->shop,
+                               "SELECT string_agg(grp || ' {' || topic || '.' || lpad(part::text, 2, '0') ||"
+                               " '}', ' ') FROM consumer_offset"),
+         *rest = rows, *group, *lane;
+
+    while ((group = strsep(&rest, " ")) && (lane = strsep(&rest, " "))) {
+        freeReplyObject(shop_redis(crowd->shop, "XGROUP DESTROY cmd:%s %s", lane, group));
+        freeReplyObject(shop_redis(crowd->shop, "XGROUP DESTROY evt:%s %s", lane, group));
+    }
+    free(rows);
+}
+
+/* Cuts some bytes off the end of the newest append-only file, as a disk that lied would. */
+static void truncate_aof(struct crowd *crowd)
+{
+    char folder[300], path[700], newest[700] = "";
+    struct stat st;
+    struct dirent *d;
+    DIR *dir;
+
+    servers_kill(shop_servers(crowd->shop), SERVER_REDIS);
+    snprintf(folder, sizeof(folder), "%s/appendonlydir", servers_dir(shop_servers(crowd->shop)));
+    dir = opendir(folder);
+    while (dir && (d = readdir(dir))) {
+        snprintf(path, sizeof(path), "%s/%s", folder, d->d_name);
+        if (strstr(d->d_name, ".incr.aof") && stat(path, &st) == 0)
+            strcpy(newest, path);
+    }
+    assert(dir && *newest && stat(newest, &st) == 0);
+    closedir(dir);
+    if (truncate(newest, st.st_size - 1 - (off_t)(crowd->seed * 7919 % 20000) % st.st_size) != 0)
+        perror(newest);
+    servers_restart(shop_servers(crowd->shop), SERVER_REDIS);
+}
+
+/* ---- servers that die, end or freeze ---- */
+
+static void restart_redis(struct crowd *crowd)
+{
+    servers_kill(shop_servers(crowd->shop), SERVER_REDIS);
+    servers_restart(shop_servers(crowd->shop), SERVER_REDIS);
+    within(crowd, "a command succeeds after redis is back", until_it_works(crowd), 2000);
+}
+
+static void restart_postgres(struct crowd *crowd)
+{
+    servers_kill(shop_servers(crowd->shop), SERVER_POSTGRES);
+    servers_restart(shop_servers(crowd->shop), SERVER_POSTGRES);
+    within(crowd, "a command succeeds after postgresql is back", until_it_works(crowd), 2000);
+}
+
+static void end_both(struct crowd *crowd)
+{
+    servers_end(shop_servers(crowd->shop), SERVER_POSTGRES);
+    servers_end(shop_servers(crowd->shop), SERVER_REDIS);
+    servers_restart(shop_servers(crowd->shop), SERVER_REDIS);
+    servers_restart(shop_servers(crowd->shop), SERVER_POSTGRES);
+}
+
+/* For as long as a lease and half of one more: the passing of time is the fault. */
+static void freeze(struct crowd *crowd, enum servers_which which)
+{
+    int64_t until = shop_now_ms() + LEASE_MS * 3 / 2;
+
+    servers_pause(shop_servers(crowd->shop), which);
+    while (shop_now_ms() < until)
+        shop_nap();
+    servers_resume(shop_servers(crowd->shop), which);
+}
+
+static void freeze_redis(struct crowd *crowd)
+{
+    freeze(crowd, SERVER_REDIS);
+}
+
+static void freeze_postgres(struct crowd *crowd)
+{
+    freeze(crowd, SERVER_POSTGRES);
+}
+
+static void kill_everything(struct crowd *crowd)
+{
+    static const enum program order[] = {PROGRAM_CONSUMERS, PROGRAM_API, PROGRAM_PRODUCERS};
+
+    servers_kill(shop_servers(crowd->shop), SERVER_POSTGRES);
+    for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
+        shop_kill(crowd->shop, order[i], 0);
+    servers_kill(shop_servers(crowd->shop), SERVER_REDIS);
+    servers_restart(shop_servers(crowd->shop), SERVER_REDIS);
+    servers_restart(shop_servers(crowd->shop), SERVER_POSTGRES);
+    for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
+        shop_launch(crowd->shop, order[i], 0);
+}
+
+/* ---- links ---- */
+
+/* Backends that are in the middle of something go first: some of them at their COMMIT. */
+static void cut_backends(struct crowd *crowd)
+{
+    for (int i = 0; i < CUTS; i++) {
+        shop_sql(crowd->shop, "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
+                              " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                              " ORDER BY state = 'active' DESC, random() LIMIT 1) x");
+        shop_nap();
+    }
+}
+
+static void cut_clients(struct crowd *crowd)
+{
+    for (int i = 0; i < CUTS / 5; i++) {
+        freeReplyObject(shop_redis(crowd->shop, "CLIENT KILL TYPE normal"));
+        shop_nap();
+    }
+}
+
+/* ---- consumers ---- */
+
+static bool taken_over(struct crowd *crowd)
+{
+    return shop_sql_becomes(
+        crowd->shop, 1, 20000,
+        "SELECT CASE WHEN bool_and(lease_until > now()) THEN count(DISTINCT owner) ELSE 0 END"
+        " FROM consumer_offset");
+}
+
+/* From now on it owns nothing, and does not know. */
+static void put_to_sleep(struct crowd *crowd)
+{
+    int64_t begin;
+
+    shop_sql_becomes(crowd->shop, 2, 20000,
+                     "SELECT count(DISTINCT owner) FROM consumer_offset WHERE lease_until > now()");
+    begin = shop_now_ms();
+    shop_pause(crowd->shop, PROGRAM_CONSUMERS, 0);
+    within(crowd, "everything of a sleeper is taken over", taken_over(crowd) ? shop_now_ms() - begin : -1,
+           LEASE_MS + 1000);
+}
+
+static void zombie(struct crowd *crowd)
+{
+    put_to_sleep(crowd);
+    until_it_works(crowd);
+    shop_resume(crowd->shop, PROGRAM_CONSUMERS, 0);
+}
+
+static void drain(struct crowd *crowd)
+{
+    within(crowd, "a consumer drains", shop_end(crowd->shop, PROGRAM_CONSUMERS, 0), 2000);
+    shop_launch(crowd->shop, PROGRAM_CONSUMERS, 0);
+}
+
+/* ---- a message nobody can read ---- */
+
+int64_t poison(struct crowd *crowd)
+{
+    const char *victim = crowd->scene->users[VICTIM].id;
+    char id[UUID_TEXT + 1], client[60];
+    int64_t begin = shop_now_ms();
+
+    uuid_print(uuid_v7(begin), id);
+    snprintf(client, sizeof(client), "user:%s", victim);
+    partitions_set(PARTS);
+    freeReplyObject(shop_redis(
+        crowd->shop,
+        "XADD cmd:{carts.%02d} * specversion 1.0 id %s source tests type cart.add-item.v1 subject %s time %s"
+        " dataschema cart.add-item/1.0 partitionkey %s correlationid %s causationid %s actor %s traceparent "
+        "%s"
+        " datacontenttype application/json data %s client %s idempotencykey %s fingerprint %s "
+        "expectedversion %s replyto %s",
+        partition_of(str_of(victim)), id, victim, "2026-01-01T00:00:00.000Z", victim, id, "", client, "",
+        "{\"quantity\":\"NaN", client, "", "", "", ""));
+    if (!shop_sql_becomes(crowd->shop, 1, 20000,
+                          "SELECT count(*) FROM dead_letter WHERE grp = 'cart' AND key = '%s'"
+                          " AND reason <> 'behind-parked'",
+                          victim))
+        return -1;
+    return shop_now_ms() - begin;
+}
+
+static void poison_a_cart(struct crowd *crowd)
+{
+    within(crowd, "what nobody can read is parked", poison(crowd), 1000);
+}
+
+const struct disaster disasters[] = {
+    {.name = "none", .sentence = "nothing happens", .strike = NULL, .is_short = true},
+    {.name = "del-streams", .sentence = "every event stream is deleted", .strike = del_streams},
+    {.name = "flushall",
+     .sentence = "redis forgets everything",
+     .strike = flush_all,
+     .loses = true,
+     .is_short = true},
+    {.name = "script-flush", .sentence = "redis forgets the scripts", .strike = flush_scripts},
+    {.name = "group-destroy",
+     .sentence = "every consumer group in redis is destroyed",
+     .strike = destroy_groups},
+    {.name = "aof-tail",
+     .sentence = "redis is killed and loses the end of its file",
+     .strike = truncate_aof,
+     .loses = true},
+    {.name = "redis-kill", .sentence = "redis is killed and started", .strike = restart_redis},
+    {.name = "postgres-kill",
+     .sentence = "postgresql is killed and started",
+     .strike = restart_postgres,
+     .is_short = true},
+    {.name = "servers-end", .sentence = "both servers end cleanly and are started", .strike = end_both},
+    {.name = "redis-freeze", .sentence = "redis stands still longer than a lease", .strike = freeze_redis},
+    {.name = "postgres-freeze",
+     .sentence = "postgresql stands still longer than a lease",
+     .strike = freeze_postgres},
+    {.name = "kill-all", .sentence = "every process is killed", .strike = kill_everything},
+    {.name = "cut-backends",
+     .sentence = "connections to postgresql are cut, some at COMMIT",
+     .strike = cut_backends},
+    {.name = "cut-clients", .sentence = "connections to redis are cut", .strike = cut_clients},
+    {.name = "zombie",
+     .sentence = "a consumer sleeps past its lease and wakes up",
+     .strike = zombie,
+     .is_short = true},
+    {.name = "sleeper", .sentence = "a consumer falls asleep for good", .strike = put_to_sleep},
+    {.name = "drain", .sentence = "a consumer is asked to end and started again", .strike = drain},
+    {.name = "poison",
+     .sentence = "a cart gets a command that cannot be read",
+     .strike = poison_a_cart,
+     .poisons = true},
+    {.name = NULL},
+};
+
+const struct disaster *disaster_find(const char *name)
+{
+    const struct disaster *d = disasters;
+
+    while (d->name && strcmp(d->name, name) != 0)
+        d++;
+    return d->name ? d : NULL;
+}

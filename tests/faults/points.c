@@ -1,0 +1,42 @@
+/* Where each crash point is passed, how often at least in a case, and what it takes to come by at all. */
+#include "tests/faults/faults.h"
+
+const char *const point_names[FAULT_COUNT] = {
+#define POINT(id, name, text) [FAULT_##id] = name,
+#include "bus/base/faults.def"
+#undef POINT
+};
+
+/* clang-format off */
+const struct point points[FAULT_COUNT] = {
+    /*                              program            at most  disaster       short */
+    [FAULT_DOOR_AFTER_PARSE]     = {PROGRAM_API,       200,     NULL,          false},
+    [FAULT_DOOR_AFTER_SEND]      = {PROGRAM_API,       200,     NULL,          false},
+    [FAULT_DOOR_AFTER_REPLY]     = {PROGRAM_API,       200,     NULL,          true},
+    [FAULT_DOOR_WAITING]         = {PROGRAM_API,       100,     NULL,          false},
+    [FAULT_RUNNER_AFTER_CLAIM]   = {PROGRAM_CONSUMERS, 6,       NULL,          false},
+    [FAULT_RUNNER_AFTER_READ]    = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_AFTER_LOAD]    = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_AFTER_DECIDE]  = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_MID_FLUSH]     = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_FLUSH_SENT]    = {PROGRAM_CONSUMERS, 100,     NULL,          true},
+    [FAULT_RUNNER_AFTER_COMMIT]  = {PROGRAM_CONSUMERS, 100,     NULL,          true},
+    [FAULT_RUNNER_AFTER_RELAY]   = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_AFTER_ACK]     = {PROGRAM_CONSUMERS, 100,     NULL,          false},
+    [FAULT_RUNNER_BEFORE_PARK]   = {PROGRAM_CONSUMERS, 1,       "poison",      false},
+    [FAULT_RUNNER_AFTER_PARK]    = {PROGRAM_CONSUMERS, 1,       "poison",      false},
+    [FAULT_RUNNER_NOT_YET]       = {PROGRAM_CONSUMERS, 1,       NULL,          false},
+    [FAULT_RUNNER_DRAIN]         = {PROGRAM_CONSUMERS, 3,       "drain",       false},
+    [FAULT_RELAY_AFTER_SELECT]   = {PROGRAM_PRODUCERS, 10,      NULL,          false},
+    [FAULT_RELAY_MID_APPEND]     = {PROGRAM_PRODUCERS, 10,      NULL,          true},
+    [FAULT_RELAY_AFTER_APPEND]   = {PROGRAM_PRODUCERS, 10,      NULL,          false},
+    [FAULT_RELAY_REBUILD]        = {PROGRAM_PRODUCERS, 1,       "del-streams", false},
+    [FAULT_TIMER_AFTER_SELECT]   = {PROGRAM_PRODUCERS, 1,       NULL,          false},
+    [FAULT_TIMER_AFTER_COMMIT]   = {PROGRAM_PRODUCERS, 1,       NULL,          false},
+    [FAULT_JOB_AFTER_CLAIM]      = {PROGRAM_PRODUCERS, 20,      NULL,          false},
+    [FAULT_JOB_AFTER_CALL]       = {PROGRAM_PRODUCERS, 20,      NULL,          true},
+    [FAULT_JOB_AFTER_COMMIT]     = {PROGRAM_PRODUCERS, 20,      NULL,          false},
+    [FAULT_PROVIDER_MID_CHARGE]  = {PROGRAM_PRODUCERS, 20,      NULL,          false},
+    [FAULT_TRIM_AFTER_FLOOR]     = {PROGRAM_PRODUCERS, 1,       NULL,          false},
+};
+/* clang-format on */
