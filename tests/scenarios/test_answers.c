@@ -1,4 +1,5 @@
-/* What the door answers when something is not as the client thinks: versions, prices, products, other people. */
+/* What the door answers when something is not as the client thinks: versions, prices, products, other people.
+ */
 #include <criterion/criterion.h>
 
 #include "tests/support/verbs.h"
@@ -51,8 +52,9 @@ static int rename_cup(const char *name)
     char path[100];
 
     snprintf(path, sizeof(path), "/api/v1/products/%s", cup);
-    return ask(boss, &(struct ask){.method = "PUT", .path = path, .body = json_pack("{ss}", "name", name),
-                                   .wait_s = WAIT_S});
+    return ask(boss,
+               &(struct ask){
+                   .method = "PUT", .path = path, .body = json_pack("{ss}", "name", name), .wait_s = WAIT_S});
 }
 
 Test(answers, of_two_who_saw_one_version_only_the_first_changes_it)
@@ -75,7 +77,9 @@ Test(answers, a_command_is_polled_by_its_sender_alone)
     char location[160];
     json_t *body = json_pack("{sssi}", "product_id", cup, "quantity", 1);
 
-    cr_assert_eq(ask(ana, &(struct ask){.method = "POST", .path = "/api/v1/cart/items", .body = body, .wait_s = -1}), 202);
+    cr_assert_eq(
+        ask(ana, &(struct ask){.method = "POST", .path = "/api/v1/cart/items", .body = body, .wait_s = -1}),
+        202);
     cr_expect_str_eq(said(ana, "status"), "accepted");
     snprintf(location, sizeof(location), "%s", ana->reply.location);
     cr_assert(strstr(location, said(ana, "command_id")));

@@ -1,6 +1,6 @@
 /*
- * Fifty customers buy what the shop has while every process and both servers are killed once. The products are real
- * data beside the project; without them there is nothing to tell.
+ * Fifty customers buy what the shop has while every process and both servers are killed once. The products
+ * are real data beside the project; without them there is nothing to tell.
  */
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -30,7 +30,8 @@ static struct line choose(unsigned *seed)
     return (struct line){products[product], 1 + rand_r(seed) % 3, 0};
 }
 
-/* Sends until somebody answers: with the same key that is one order, however often the shop is killed meanwhile. */
+/* Sends until somebody answers: with the same key that is one order, however often the shop is killed
+ * meanwhile. */
 static void order_whatever_happens(int i, int n, unsigned *seed)
 {
     struct line lines[] = {choose(seed), choose(seed), choose(seed)};
@@ -39,8 +40,12 @@ static void order_whatever_happens(int i, int n, unsigned *seed)
 
     snprintf(key, sizeof(key), "cliente-%d-pedido-%d", i, n);
     do {
-        try_to(people[i], &(struct ask){.method = "POST", .path = "/api/v1/orders", .key = key, .wait_s = WAIT_S,
-                                        .body = order_body("tok_ok", lines, 3), .timeout_ms = 25000});
+        try_to(people[i], &(struct ask){.method = "POST",
+                                        .path = "/api/v1/orders",
+                                        .key = key,
+                                        .wait_s = WAIT_S,
+                                        .body = order_body("tok_ok", lines, 3),
+                                        .timeout_ms = 25000});
         if (people[i]->reply.status != 201)
             shop_nap();
     } while (people[i]->reply.status != 201 && shop_now_ms() < deadline);
@@ -117,7 +122,8 @@ Test(fifty_customers, lose_nothing_when_everything_is_killed_once, .timeout = 40
     if (access(catalogue, R_OK) != 0)
         cr_skip_test("no %s", catalogue);
     shop = shop_start(&(struct shop_options){.settings = settings});
-    cr_assert_eq(shop_ctl(shop, NULL, (const char *const[]){"import", catalogue, "--currency", "USD", NULL}), 0);
+    cr_assert_eq(shop_ctl(shop, NULL, (const char *const[]){"import", catalogue, "--currency", "USD", NULL}),
+                 0);
     all_at_once(CUSTOMERS, arrive, NULL);
     cr_assert(shop_sql_becomes(shop, PRODUCTS, 0, "SELECT count(*) FROM product"));
     read_products(people[0]);
@@ -133,11 +139,15 @@ Test(fifty_customers, lose_nothing_when_everything_is_killed_once, .timeout = 40
             confirmed += strcmp(how_it_ends(people[i], orders[i][n]), "confirmed") == 0;
     cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM orders"), CUSTOMERS * ORDERS_EACH, "no order twice");
     cr_expect_gt(confirmed, CUSTOMERS);
-    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM payment_test_charge WHERE state = 'captured'"), confirmed);
+    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM payment_test_charge WHERE state = 'captured'"),
+                 confirmed);
     cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM stock WHERE reserved <> 0"), 0);
-    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM stock s WHERE quantity <> (SELECT coalesce(sum(m.quantity), 0)"
-                                " FROM stock_movement m WHERE m.product_id = s.product_id)"), 0);
-    cr_expect_eq(shop_ctl(shop, NULL, (const char *const[]){"bus", "fsck", NULL}), 0, "bus fsck is not clean");
+    cr_expect_eq(
+        shop_sql(shop, "SELECT count(*) FROM stock s WHERE quantity <> (SELECT coalesce(sum(m.quantity), 0)"
+                       " FROM stock_movement m WHERE m.product_id = s.product_id)"),
+        0);
+    cr_expect_eq(shop_ctl(shop, NULL, (const char *const[]){"bus", "fsck", NULL}), 0,
+                 "bus fsck is not clean");
     for (int i = 0; i < CUSTOMERS; i++)
         leave(people[i]);
     shop_stop(shop);

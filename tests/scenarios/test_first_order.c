@@ -1,5 +1,5 @@
-/* The first order of a new shop, seen from outside, and then from behind the counter: the streams tell the story, the
- * groups are level, nothing is left open. */
+/* The first order of a new shop, seen from outside, and then from behind the counter: the streams tell the
+ * story, the groups are level, nothing is left open. */
 #include <criterion/criterion.h>
 
 #include "tests/support/verbs.h"
@@ -37,7 +37,8 @@ static const redisReply *member(const redisReply *fields, const char *name)
 /* The types of every event under that key in a stream, each followed by a space. */
 static char *story_of(const char *topic, const char *key)
 {
-    int part = (int)shop_sql(shop, "SELECT part FROM event_log WHERE topic = '%s' AND partitionkey = '%s'", topic, key);
+    int part = (int)shop_sql(shop, "SELECT part FROM event_log WHERE topic = '%s' AND partitionkey = '%s'",
+                             topic, key);
     redisReply *r = shop_redis(shop, "XRANGE evt:{%s.%02d} - +", topic, part);
     char *text;
     size_t n;
@@ -71,7 +72,8 @@ Test(first_order, is_confirmed_and_leaves_nothing_open)
     cr_expect_eq(quantity, 3);
     cr_expect_eq(reserved, 0);
     cr_assert(shop_is_quiet(shop, 0));
-    cr_expect_eq(shop_sql(shop, "SELECT sum(amount) FROM payment_test_charge WHERE state = 'captured'"), 25980);
+    cr_expect_eq(shop_sql(shop, "SELECT sum(amount) FROM payment_test_charge WHERE state = 'captured'"),
+                 25980);
 }
 
 Test(first_order, is_told_by_the_streams)
@@ -115,7 +117,8 @@ Test(first_order, leaves_every_group_level_for_redis_cli)
     place(ana, "tok_ok", &(struct line){cup, 1, 0}, 1, order);
     how_it_ends(ana, order);
     cr_assert(shop_is_quiet(shop, 0));
-    part = (int)shop_sql(shop, "SELECT part FROM event_log WHERE topic = 'orders' AND partitionkey = '%s'", order);
+    part = (int)shop_sql(shop, "SELECT part FROM event_log WHERE topic = 'orders' AND partitionkey = '%s'",
+                         order);
     while ((n = level_groups("orders", part)) <= 0 && shop_now_ms() < deadline)
         shop_nap();
     cr_expect_gt(n, 0);

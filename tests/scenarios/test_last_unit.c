@@ -58,7 +58,9 @@ Test(last_unit, goes_to_one_of_64_buyers)
     look_at_stock(boss, cup, &quantity, &reserved);
     cr_expect_eq(quantity, 0);
     cr_expect_eq(reserved, 0);
-    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM payment_test_charge WHERE state IN ('authorised', 'captured')"), 1);
+    cr_expect_eq(
+        shop_sql(shop, "SELECT count(*) FROM payment_test_charge WHERE state IN ('authorised', 'captured')"),
+        1);
     cr_assert(shop_is_quiet(shop, 0));
     cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM stock_hold WHERE state = 'held'"), 0);
 }

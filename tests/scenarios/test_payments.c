@@ -1,4 +1,5 @@
-/* Payments that go wrong, come late or are no longer wanted: in the end nothing is held and nothing is charged. */
+/* Payments that go wrong, come late or are no longer wanted: in the end nothing is held and nothing is
+ * charged. */
 #include <criterion/criterion.h>
 
 #include "tests/support/verbs.h"
@@ -9,8 +10,8 @@ static char cup[ID_TEXT], order[ID_TEXT];
 
 static void open_shop(void)
 {
-    static const char *const settings[] = {"PAYMENT_TIMEOUT_MS=1500", "PAYMENT_TEST_SLOW_MS=700", "JOB_TIMEOUT_MS=400",
-                                           NULL};
+    static const char *const settings[] = {"PAYMENT_TIMEOUT_MS=1500", "PAYMENT_TEST_SLOW_MS=700",
+                                           "JOB_TIMEOUT_MS=400", NULL};
 
     shop = shop_start(&(struct shop_options){.settings = settings});
     boss = admin(shop);
@@ -93,7 +94,8 @@ Test(payments, a_cancel_while_the_provider_thinks_wins)
 Test(payments, a_cancel_while_the_answer_is_lost_voids_what_was_authorised)
 {
     order_two("tok_timeout");
-    cr_assert(shop_sql_becomes(shop, 1, 0, "SELECT count(*) FROM payment_test_charge WHERE state = 'authorised'"));
+    cr_assert(
+        shop_sql_becomes(shop, 1, 0, "SELECT count(*) FROM payment_test_charge WHERE state = 'authorised'"));
     cr_expect_eq(cancel_order(ana, order), 200);
     expect_cancelled("cancelled_by_customer");
     cr_expect_eq(charges("voided"), 1);

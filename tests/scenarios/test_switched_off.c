@@ -31,7 +31,9 @@ static int switch_off(void)
     char path[100];
 
     snprintf(path, sizeof(path), "/api/v1/users/%s", ana[0]->id);
-    return ask(boss, &(struct ask){.method = "PUT", .path = path, .body = json_pack("{sb}", "is_active", 0),
+    return ask(boss, &(struct ask){.method = "PUT",
+                                   .path = path,
+                                   .body = json_pack("{sb}", "is_active", 0),
                                    .wait_s = WAIT_S});
 }
 

@@ -1,6 +1,6 @@
 /*
- * See browser.h. A blocking socket with a deadline for the whole exchange; enough of HTTP/1.1 to speak to the door:
- * status line, header fields, Content-Length and chunked bodies.
+ * See browser.h. A blocking socket with a deadline for the whole exchange; enough of HTTP/1.1 to speak to the
+ * door: status line, header fields, Content-Length and chunked bodies.
  */
 #include "tests/support/browser.h"
 
@@ -298,7 +298,8 @@ static bool read_chunks(struct browser *browser, FILE *to)
         bool ok = line && take_bytes(browser, n, to);
 
         free(line);
-        line = ok ? take_line(browser) : NULL; /* behind the chunk; after the last one the end of the trailer */
+        line =
+            ok ? take_line(browser) : NULL; /* behind the chunk; after the last one the end of the trailer */
         if (!line)
             return false;
         free(line);
@@ -357,7 +358,8 @@ json_t *json_path(json_t *value, const char *path)
 
     snprintf(copy, sizeof(copy), "%s", path);
     while (value && (name = strsep(&rest, ".")))
-        value = json_is_array(value) ? json_array_get(value, strtoul(name, NULL, 10)) : json_object_get(value, name);
+        value = json_is_array(value) ? json_array_get(value, strtoul(name, NULL, 10))
+                                     : json_object_get(value, name);
     return value;
 }
 

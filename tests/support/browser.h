@@ -1,7 +1,8 @@
 /*
- * A browser: a client of the front door: one blocking HTTP/1.1 connection over loopback, kept alive, opened again when it
- * broke. It never repeats a request by itself: a request without an answer has status 0 and may or may not have
- * been taken, which is for the caller to deal with. One thread at a time; bodies are jansson's.
+ * A browser: a client of the front door: one blocking HTTP/1.1 connection over loopback, kept alive, opened
+ * again when it broke. It never repeats a request by itself: a request without an answer has status 0 and may
+ * or may not have been taken, which is for the caller to deal with. One thread at a time; bodies are
+ * jansson's.
  */
 #pragma once
 

@@ -18,7 +18,8 @@
 const char *const program_names[PROGRAMS] = {"daydream-api", "daydream-consumers", "daydream-producers"};
 
 /* What programs may inherit; nothing else of this process's environment reaches them. */
-static const char *const inherited[] = {"PATH", "TMPDIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", NULL};
+static const char *const inherited[] = {"PATH",          "TMPDIR",       "ASAN_OPTIONS",
+                                        "UBSAN_OPTIONS", "LSAN_OPTIONS", NULL};
 
 void programs_init(struct programs *programs, const char *dir, const char *logs)
 {
@@ -121,7 +122,8 @@ void programs_kill(struct programs *programs, enum program program, int i)
     pthread_mutex_unlock(&programs->lock);
 }
 
-/* A process ended by itself. Signal 9 is a crash point; any other signal, and an abort of a sanitizer, is a bug. */
+/* A process ended by itself. Signal 9 is a crash point; any other signal, and an abort of a sanitizer, is a
+ * bug. */
 static void note_end(struct programs *programs, struct child *child, int status)
 {
     child->pid = 0;

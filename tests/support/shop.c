@@ -67,8 +67,8 @@ pid_t shop_pid(const struct shop *shop, enum program program, int i)
     return shop->programs.children[program][i].pid;
 }
 
-/* A port of its own for a door: bound here but never listened on, so connections only reach the door, which binds it
- * too (SO_REUSEPORT), and nobody else is given it. */
+/* A port of its own for a door: bound here but never listened on, so connections only reach the door, which
+ * binds it too (SO_REUSEPORT), and nobody else is given it. */
 static void reserve_port(struct shop *shop, int door)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -311,6 +311,8 @@ struct shop *shop_start(const struct shop_options *options)
     if (!o->from)
         must_ctl(shop, (const char *const[]){"migrate", "up", NULL});
     launch_all(shop, o);
+    if (o->resume_after_ms)
+        shop_supervise(shop, o->resume_after_ms);
     if (!o->from)
         must_ctl(shop, (const char *const[]){"superuser", NULL});
     if (!shop_is_ready(shop, 0))

@@ -29,7 +29,7 @@ static const char make_template[] =
     "set -e\n"
     "rm -rf \"$1.new\"\n"
     "\"$2/initdb\" -D \"$1.new\" -U daydream -A trust --no-sync --wal-segsize=1 --encoding=UTF8 "
-    "--locale=C.UTF-8\n"
+    "--locale=C.UTF-8 --lc-collate=C\n"
     "cat >>\"$1.new/postgresql.conf\" <<'END'\n"
     "listen_addresses = ''\n"
     "max_connections = 100\n"

@@ -68,7 +68,8 @@ static void keep_text(char *to, size_t size, const char *text)
 int log_in(struct person *person)
 {
     person->access[0] = 0;
-    post(person, "/api/v1/auth/login", json_pack("{ssss}", "email", person->email, "password", person->password));
+    post(person, "/api/v1/auth/login",
+         json_pack("{ssss}", "email", person->email, "password", person->password));
     if (person->reply.status == 200) {
         keep_text(person->access, sizeof(person->access), said(person, "access_token"));
         keep_text(person->refresh, sizeof(person->refresh), said(person, "refresh_token"));
@@ -175,8 +176,8 @@ void create_product(struct person *person, const struct goods *goods, char ret_i
 int adjust_stock(struct person *person, const char *product, const char *movement_type, int quantity)
 {
     return post(person, "/api/v1/inventory/movements",
-                json_pack("{sssssiss}", "product_id", product, "movement_type", movement_type, "quantity", quantity,
-                          "reason", "recuento"));
+                json_pack("{sssssiss}", "product_id", product, "movement_type", movement_type, "quantity",
+                          quantity, "reason", "recuento"));
 }
 
 void look_at_stock(struct person *person, const char *product, int *ret_quantity, int *ret_reserved)
@@ -191,7 +192,8 @@ void look_at_stock(struct person *person, const char *product, int *ret_quantity
 
 int add_to_cart(struct person *person, const char *product, int quantity)
 {
-    return post(person, "/api/v1/cart/items", json_pack("{sssi}", "product_id", product, "quantity", quantity));
+    return post(person, "/api/v1/cart/items",
+                json_pack("{sssi}", "product_id", product, "quantity", quantity));
 }
 
 int in_cart(struct person *person, const char *product)
@@ -201,9 +203,9 @@ int in_cart(struct person *person, const char *product)
 
     get(person, "/api/v1/cart");
     must(person, 200, "a look into the cart");
-    json_array_foreach(reply_at(&person->reply, "items"), i, line)
-        if (strcmp(json_string_value(json_object_get(line, "product_id")), product) == 0)
-            return (int)json_integer_value(json_object_get(line, "quantity"));
+    json_array_foreach(reply_at(&person->reply, "items"), i,
+                       line) if (strcmp(json_string_value(json_object_get(line, "product_id")), product) ==
+                                 0) return (int)json_integer_value(json_object_get(line, "quantity"));
     return 0;
 }
 
@@ -216,9 +218,10 @@ int cart_lines(struct person *person)
 
 json_t *order_body(const char *payment, const struct line *lines, size_t n)
 {
-    json_t *items = json_array(), *body = json_pack("{s{ssssssss}ssss}", "shipping_address", "street", "Alameda 1",
-                                                    "city", "Santiago", "postal_code", "8320000", "country", "CL",
-                                                    "payment_method", "test", "payment_token", payment);
+    json_t *items = json_array(),
+           *body = json_pack("{s{ssssssss}ssss}", "shipping_address", "street", "Alameda 1", "city",
+                             "Santiago", "postal_code", "8320000", "country", "CL", "payment_method", "test",
+                             "payment_token", payment);
 
     for (size_t i = 0; i < n; i++) {
         json_t *item = json_pack("{sssi}", "product_id", lines[i].product, "quantity", lines[i].quantity);

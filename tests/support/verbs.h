@@ -1,8 +1,8 @@
 /*
- * The verbs of the shop, for stories: people who register, fill carts, order and look, over HTTP alone. A verb returns
- * the status of the answer and leaves the answer with the person; verbs that set a scene (register, log in, create a
- * product) end the test when they are refused. Commands are sent with Prefer: wait=20, hence their answer is their
- * result. A person is used by one thread at a time.
+ * The verbs of the shop, for stories: people who register, fill carts, order and look, over HTTP alone. A
+ * verb returns the status of the answer and leaves the answer with the person; verbs that set a scene
+ * (register, log in, create a product) end the test when they are refused. Commands are sent with Prefer:
+ * wait=20, hence their answer is their result. A person is used by one thread at a time.
  */
 #pragma once
 
@@ -44,7 +44,7 @@ struct person *admin(struct shop *shop);
 /* The same person with the same tokens, at that door. */
 struct person *at_door(const struct person *person, int door);
 struct person *leave(struct person *person); /* takes NULL, returns NULL */
-void leavep(struct person **person);          /* for _cleanup_ */
+void leavep(struct person **person);         /* for _cleanup_ */
 /* Logs in anew; returns the status, tokens are taken over when it is 200. */
 int log_in(struct person *person);
 
@@ -77,12 +77,13 @@ int check_out(struct person *person, const char *payment);
 void place(struct person *person, const char *payment, const struct line *lines, size_t n,
            char ret_order[static ID_TEXT]);
 int cancel_order(struct person *person, const char *order);
-/* Looks until the order is final or the shop has had plenty of time, then its status; "" when it cannot be seen. The
- * order is the last answer. */
+/* Looks until the order is final or the shop has had plenty of time, then its status; "" when it cannot be
+ * seen. The order is the last answer. */
 const char *how_it_ends(struct person *person, const char *order);
 
 /* ---- many at once ---- */
-/* Calls act(i, data) for i from 0 to n - 1, each in a thread of its own, and waits for all. They begin together. */
+/* Calls act(i, data) for i from 0 to n - 1, each in a thread of its own, and waits for all. They begin
+ * together. */
 void all_at_once(int n, void (*act)(int i, void *data), void *data);
 
 void freep(char **text); /* for _cleanup_ */
