@@ -159,7 +159,7 @@ static void exec_postgres(const struct servers *s)
     snprintf(program, sizeof(program), "%s/postgres", template_bindir());
     template_become_postgres();
     prctl(PR_SET_PDEATHSIG, SIGQUIT); /* changing the user cleared it */
-    execl(program, "postgres", "-D", data, (char *)NULL);
+    execl(program, program, "-D", data, (char *)NULL); /* it finds its files by the path it is called by */
 }
 
 static void (*const exec_server[SERVERS])(const struct servers *s) = {exec_redis, exec_postgres};
@@ -245,9 +245,11 @@ static void await(struct servers *s, enum servers_which which)
             show_log(s, which);
             support_die("%s does not start in %s (pid %d answers)", names[which], s->dir, pid);
         }
-        if (has_ended(s->pids[which]))
-            spawn(s, which);
         nap();
+        if (has_ended(s->pids[which])) {
+            poll(NULL, 0, 50);
+            spawn(s, which);
+        }
     }
 }
 
