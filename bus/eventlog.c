@@ -33,21 +33,28 @@ enum { READ_BYTES = 1 << 20, READ_TIMEOUT_MS = 30000 };
 
 /* The upsert of the heads is what locks: SELECT … FOR UPDATE would miss heads that do not exist yet. Each
  * returned row is a head after the append; the events of that partition have the sequence numbers up to it,
- * in the given order. */
-static const struct pg_stmt append_events = {"append_events", GIVEN TAKE_NUMBERS INSERT_EVENTS
-                                             " SELECT topic, part, seq, ms FROM h"};
-
-#ifdef DAYDREAM_FAULTS
-/* The mutant: numbers are taken in a transaction of their own, and whoever fails or dies behind it leaves a
- * gap. */
-static const struct pg_stmt take_numbers = {"mutant_take_numbers",
-                                            GIVEN TAKE_NUMBERS " SELECT count(*) FROM h"};
-static const struct pg_stmt insert_events = {
-    "mutant_insert_events",
-    GIVEN " h AS (SELECT topic, part, seq, ms FROM stream_head"
-          " WHERE (topic, part) IN (SELECT topic, part FROM e) AND $15::bigint > 0)" INSERT_EVENTS
-          " SELECT topic, part, seq, ms FROM h"};
-#endif
+ * in the given order. How many events each head gets, and how many of its partition stand behind an event, is
+ * counted by the caller: counted here, by window functions, it cost as much as writing the rows. */
+static const struct pg_stmt append_events = {
+    "append_events",
+    "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"
+    "  SELECT topic, part::int, n, $1::bigint FROM unnest($2::text[], $3::bigint[], $4::bigint[])"
+    "   AS x(topic, part, n) ORDER BY 1, 2"
+    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)"
+    "  RETURNING topic, part, seq, ms),"
+    " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema, "
+    "partitionkey,"
+    "  correlationid, causationid, actor, traceparent, data)"
+    "  SELECT h.topic, h.part, h.seq - e.behind, h.ms, e.id, e.source, e.type, e.subject, e.time, "
+    "e.dataschema,"
+    "  e.partitionkey, e.correlationid, e.causationid, e.actor, e.traceparent, e.data"
+    "  FROM unnest($5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[], $11::text[], "
+    "$12::text[],"
+    "   $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[])"
+    "   AS e(topic, part, behind, id, source, type, subject, time, dataschema, partitionkey, correlationid,"
+    "   causationid, actor, traceparent, data)"
+    "  LEFT JOIN h ON h.topic = e.topic AND h.part = e.part)" /* left: a row without a head must fail */
+    " SELECT topic, part, seq, ms FROM h"};
 
 /* At most 1 MB of data, but always the first row. */
 static const struct pg_stmt read_events = {
@@ -83,18 +90,28 @@ static struct str *column_of(struct envelope *e, int column)
 struct append {
     struct event *events;
     size_t n;
-    struct head *last; /* heads as returned, and where the next event from behind goes */
-    int n_last;
+    struct head *heads; /* while queueing: seq counts the events of each; then as returned: where the next event
+                           from behind goes */
+    int n_heads;
 };
 
+/* NULL when there is none. */
 static struct head *head_of(const struct append *append, const struct event *event)
 {
-    int i = 0;
-    while (i < append->n_last &&
-           (append->last[i].topic != event->topic || append->last[i].part != event->part))
-        i++;
-    assert(i < append->n_last); /* the statement returns a head for each partition it was given */
-    return &append->last[i];
+    for (int i = 0; i < append->n_heads; i++)
+        if (append->heads[i].topic == event->topic && append->heads[i].part == event->part)
+            return &append->heads[i];
+    return NULL;
+}
+
+static struct head *head_or_new(struct append *append, const struct event *event)
+{
+    struct head *head = head_of(append, event);
+    if (!head) {
+        head = &append->heads[append->n_heads++];
+        *head = (struct head){.topic = event->topic, .part = event->part};
+    }
+    return head;
 }
 
 static void on_appended(void *data, err e, struct pg_result *result)
@@ -102,55 +119,75 @@ static void on_appended(void *data, err e, struct pg_result *result)
     struct append *append = data;
     if (failed(e))
         return;
-    append->n_last = pg_rows(result);
-    for (int i = 0; i < append->n_last; i++)
-        append->last[i] = (struct head){.topic = topic_find(pg_get_str(result, i, 0)),
-                                        .part = (int)pg_get_int(result, i, 1),
-                                        .seq = pg_get_int(result, i, 2),
-                                        .ms = pg_get_int(result, i, 3)};
+    assert(pg_rows(result) == append->n_heads);
+    for (int i = 0; i < append->n_heads; i++)
+        append->heads[i] = (struct head){.topic = topic_find(pg_get_str(result, i, 0)),
+                                         .part = (int)pg_get_int(result, i, 1),
+                                         .seq = pg_get_int(result, i, 2),
+                                         .ms = pg_get_int(result, i, 3)};
     for (size_t i = append->n; i-- > 0;) {
-        struct head *last = head_of(append, &append->events[i]);
-        append->events[i].seq = last->seq--;
-        append->events[i].ms = last->ms;
+        struct head *head = head_of(append, &append->events[i]);
+        assert(head); /* the statement returns a head for each partition it was given */
+        append->events[i].seq = head->seq--;
+        append->events[i].ms = head->ms;
     }
+}
+
+static void heads_params(const struct append *append, struct arena *arena, struct pg_param ret[static 3])
+{
+    struct pg_array names = pg_array(arena, PG_TEXT, append->n_heads),
+                    parts = pg_array(arena, PG_INT8, append->n_heads),
+                    counts = pg_array(arena, PG_INT8, append->n_heads);
+    for (int i = 0; i < append->n_heads; i++) {
+        pg_array_text(&names, str_of(topic_name(append->heads[i].topic)));
+        pg_array_int(&parts, append->heads[i].part);
+        pg_array_int(&counts, append->heads[i].seq);
+    }
+    ret[0] = pg_array_param(&names);
+    ret[1] = pg_array_param(&parts);
+    ret[2] = pg_array_param(&counts);
+}
+
+enum { EVENT_COLUMNS = 4 + TEXT_COLUMNS };
+
+static void events_params(const struct append *append, const int64_t *behind, struct arena *arena,
+                          struct pg_param ret[static EVENT_COLUMNS])
+{
+    static const enum pg_type types[4] = {PG_TEXT, PG_INT8, PG_INT8, PG_UUID};
+    struct pg_array a[EVENT_COLUMNS];
+    for (int c = 0; c < EVENT_COLUMNS; c++)
+        a[c] = pg_array(arena, c < 4 ? types[c] : PG_TEXT, (int)append->n);
+    for (size_t i = 0; i < append->n; i++) {
+        struct event *event = &append->events[i];
+        struct uuid id;
+        err e = uuid_parse(event->envelope.id, &id);
+        assert(!failed(e)); /* event_new made it */
+        pg_array_text(&a[0], str_of(topic_name(event->topic)));
+        pg_array_int(&a[1], event->part);
+        pg_array_int(&a[2], behind[i]);
+        pg_array_uuid(&a[3], id);
+        for (int c = 0; c < TEXT_COLUMNS; c++) {
+            struct str value = *column_of(&event->envelope, c);
+            pg_array_text(&a[4 + c], value.p ? value : STR(""));
+        }
+    }
+    for (int c = 0; c < EVENT_COLUMNS; c++)
+        ret[c] = pg_array_param(&a[c]);
 }
 
 void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena *arena)
 {
-    enum { COLUMNS = 3 + TEXT_COLUMNS };
-    struct pg_array a[COLUMNS];
-    struct pg_param params[COLUMNS + 1];
+    struct pg_param params[4 + EVENT_COLUMNS] = {pg_int(clock_ms())};
     if (n == 0)
         return;
-    for (int c = 0; c < COLUMNS; c++)
-        a[c] = pg_array(arena, c == 1 ? PG_INT8 : c == 2 ? PG_UUID : PG_TEXT, (int)n);
-    for (size_t i = 0; i < n; i++) {
-        struct uuid id;
-        err e = uuid_parse(events[i].envelope.id, &id);
-        assert(!failed(e)); /* event_new made it */
-        pg_array_text(&a[0], str_of(topic_name(events[i].topic)));
-        pg_array_int(&a[1], events[i].part);
-        pg_array_uuid(&a[2], id);
-        for (int c = 0; c < TEXT_COLUMNS; c++) {
-            struct str value = *column_of(&events[i].envelope, c);
-            pg_array_text(&a[3 + c], value.p ? value : STR(""));
-        }
-    }
-    for (int c = 0; c < COLUMNS; c++)
-        params[c] = pg_array_param(&a[c]);
-    params[COLUMNS] = pg_int(clock_ms());
-
     struct append *append = arena_new_of(arena, struct append);
     *append = (struct append){events, n, arena_array(arena, struct head, n), 0};
-    const struct pg_stmt *stmt = &append_events;
-#ifdef DAYDREAM_FAULTS
-    if (mutant(MUTANT_HEAD_ORDER)) {
-        pg_queue(pg, &take_numbers, COLUMNS + 1, params, NULL, NULL);
-        pg_sync(pg, NULL, NULL);
-        stmt = &insert_events;
-    }
-#endif
-    pg_queue(pg, stmt, COLUMNS + 1, params, on_appended, append);
+    int64_t *behind = arena_array(arena, int64_t, n);
+    for (size_t i = n; i-- > 0;)
+        behind[i] = head_or_new(append, &events[i])->seq++;
+    heads_params(append, arena, params + 1);
+    events_params(append, behind, arena, params + 4);
+    pg_queue(pg, &append_events, 4 + EVENT_COLUMNS, params, on_appended, append);
 }
 
 /* ---- read ---- */

@@ -149,7 +149,7 @@ make_cluster() {
     (exec 7<"$new"
      cd /
      as_postgres "$DAYDREAM_PGBIN/initdb" -D /proc/self/fd/7 -U daydream --auth=trust --encoding=UTF8 \
-         --locale=C.UTF-8 >"$home/log/initdb.log" 2>&1 || die "initdb failed: $(cat "$home/log/initdb.log")"
+         --locale=C.UTF-8 --lc-collate=C >"$home/log/initdb.log" 2>&1 || die "initdb failed: $(cat "$home/log/initdb.log")"
      printf '%s\n' "CREATE DATABASE daydream" "ALTER ROLE daydream PASSWORD '${password%%@*}'" |
          as_postgres "$DAYDREAM_PGBIN/postgres" --single -D /proc/self/fd/7 postgres >>"$home/log/initdb.log" 2>&1
      cd "$new"

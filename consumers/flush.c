@@ -80,6 +80,23 @@ static void settle_partitions(struct worker *w)
     w->skipped_since_ms = 0;
 }
 
+/* Events of our own that this group has no slot for, and that follow right behind our position, are passed without
+ * being read back; their offset is committed with the next flush. A gap means that somebody else's stand between. */
+static void pass_own(struct worker *w, const struct batch *b)
+{
+    for (size_t i = 0; i < b->events.n; i++) {
+        const struct event *event = &b->events.p[i];
+        struct partition *p = worker_partition(w, event->topic, event->part);
+        if (!p || !p->owned || event->seq != p->skipped + 1 ||
+            handlers_has(&w->group->on, message_find(event->envelope.type)))
+            continue;
+        p->skipped = event->seq;
+        p->skipped_ms = event->ms;
+        if (!w->skipped_since_ms)
+            w->skipped_since_ms = clock_mono_ms();
+    }
+}
+
 /* ---- after the commit ---- */
 
 /* Replies to acknowledgements and hints carry nothing we act upon: what is lost here is repeated or polled.
@@ -176,6 +193,7 @@ err flush(struct worker *w, struct batch *b)
     histogram_observe(HISTOGRAM_FLUSH_SECONDS, clock_mono_ns() - start);
     counter_add(COUNTER_MESSAGES_HANDLED, (int64_t)b->n);
     settle_partitions(w);
+    pass_own(w, b);
     leave_cut(b);
     if (parks(b) && FAULT(RUNNER_AFTER_PARK))
         return FAIL(REDIS_DOWN, "fault injected after parking");

@@ -5,6 +5,8 @@
  */
 #include "consumers/flush_queue.h"
 
+#include <stdlib.h>
+
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
 
@@ -33,7 +35,7 @@ static const struct pg_stmt insert_commands = {
                        "  $10::bigint[], $11::text[], $12::uuid[], $13::text[], $14::text[], $15::bigint[])"
                        "  AS x(id, client, key, fingerprint, topic, part, type, status, http, result, "
                        "same_as, replyto, correlation,"
-                       "  created) ORDER BY client, key, id"};
+                       "  created)"};
 
 static const struct pg_stmt complete_commands = {
     "complete_commands",
@@ -149,7 +151,8 @@ static void put_text_or_null(struct pg_array *a, struct str s)
 static void put_command(struct columns *c, const struct item *item)
 {
     const struct envelope *e = &item->entry->envelope;
-    bool keyed = e->idempotencykey.n && item->fate != ITEM_SAME && item->fate != ITEM_LATE;
+    bool keyed = e->idempotencykey.n && item->fate != ITEM_SAME && item->fate != ITEM_REUSED &&
+                 item->fate != ITEM_LATE;
     pg_array_uuid(&c->a[0], item->message.id);
     pg_array_text(&c->a[1], filled(e->client));
     put_text_or_null(&c->a[2], keyed ? e->idempotencykey : STR_NONE);
@@ -172,14 +175,40 @@ static void put_command(struct columns *c, const struct item *item)
     pg_array_int(&c->a[13], uuid_ms(item->message.id));
 }
 
+static int by_key(const void *a, const void *b)
+{
+    const struct envelope *x = &(*(struct item *const *)a)->entry->envelope,
+                          *y = &(*(struct item *const *)b)->entry->envelope;
+    int order = str_cmp(x->client, y->client);
+    return order ? order : str_cmp(x->idempotencykey, y->idempotencykey);
+}
+
+/* Two flushes of different partitions that meet in the unique index of keys wait for each other; in one order
+ * for all, never in a ring. Sorted here, where only those with a key need it. */
+static size_t with_row(struct batch *b, struct item **ret)
+{
+    size_t keyed = 0, n = 0;
+    for (size_t i = 0; i < b->n; i++)
+        if (has_row(b->items[i]) && b->items[i]->entry->envelope.idempotencykey.n)
+            ret[n++] = b->items[i];
+    keyed = n;
+    if (keyed)
+        qsort(ret, keyed, sizeof(*ret), by_key);
+    for (size_t i = 0; i < b->n; i++)
+        if (has_row(b->items[i]) && !b->items[i]->entry->envelope.idempotencykey.n)
+            ret[n++] = b->items[i];
+    return n;
+}
+
 void flush_queue_commands(struct worker *w, struct batch *b)
 {
     static const enum pg_type types[] = {PG_UUID, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8, PG_TEXT,
                                          PG_TEXT, PG_INT8, PG_TEXT, PG_UUID, PG_TEXT, PG_TEXT, PG_INT8};
     struct columns c = columns(b->arena, types, 14, b->n);
-    for (size_t i = 0; i < b->n; i++)
-        if (has_row(b->items[i]))
-            put_command(&c, b->items[i]);
+    struct item **items = arena_array(b->arena, struct item *, b->n + 1);
+    size_t n = with_row(b, items);
+    for (size_t i = 0; i < n; i++)
+        put_command(&c, items[i]);
     if (c.a[0].n)
         queue_columns(w->pg, &insert_commands, pg_int(b->now), &c, NULL, NULL);
 }

@@ -182,6 +182,8 @@ err lease_turn(struct worker *w)
 {
     size_t members = 1;
     TRY(alive(w, &members));
+    if (members < w->siblings)
+        members = w->siblings; /* who starts first does not take what it would give back a moment later */
     size_t share = (w->n_parts + members - 1) / members;
     size_t have = owned(w);
     bool taken = false;

@@ -1,11 +1,13 @@
 /*
- * daydream-consumers: runs every group, one thread each. An instance has a stable name (the lowest free
+ * daydream-consumers: runs every group, some threads each, which share its partitions as members of the group: while
+ * one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest free
  * number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
  * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
  * second SIGTERM ends it on the spot, which is safe by design.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +22,7 @@
 #include "bus/meta.h"
 #include "consumers/worker.h"
 
-enum { INSTANCES_MAX = 64, GROUPS_MAX = 64 };
+enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64 };
 
 static atomic_bool stop;
 static volatile bool stop_waiting; /* for meta_wait() */
@@ -62,6 +64,14 @@ static err instance_name(char *ret, size_t size)
     return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
 }
 
+/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and asked for
+ * again costs a tenth of the CPU. What a thread keeps is bounded by its largest batch, and by this. */
+static void keep_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+}
+
 static void *run_group(void *data)
 {
     struct worker *w = data;
@@ -71,14 +81,27 @@ static void *run_group(void *data)
     return NULL;
 }
 
+/* Thread number n of a group, counted from 0; the name of the first is the instance's own. */
+static pthread_t start_worker(const struct group *group, const char *instance, int n)
+{
+    static char names[WORKERS_MAX][112]; /* the same for all groups; workers borrow them */
+    pthread_t thread;
+    snprintf(names[n], sizeof(names[n]), n ? "%s.%d" : "%s", instance, n + 1);
+    struct worker *w = worker_new(group, names[n], &stop);
+    w->siblings = (size_t)conf_int(SET_WORKERS);
+    if (pthread_create(&thread, NULL, run_group, w) != 0)
+        abort();
+    return thread;
+}
+
 static void run_groups(const char *instance)
 {
-    pthread_t threads[GROUPS_MAX];
+    static pthread_t threads[GROUPS_MAX * WORKERS_MAX];
     size_t n = 0;
-    for (; groups[n] && n < GROUPS_MAX; n++)
-        if (pthread_create(&threads[n], NULL, run_group, worker_new(groups[n], instance, &stop)) != 0)
-            abort();
-    log_info("consumers are running", kv("instance", instance), kv("groups", (int64_t)n));
+    for (int worker = 0; worker < conf_int(SET_WORKERS); worker++)
+        for (size_t g = 0; groups[g] && g < GROUPS_MAX; g++)
+            threads[n++] = start_worker(groups[g], instance, worker);
+    log_info("consumers are running", kv("instance", instance), kv("threads", (int64_t)n));
     for (size_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
 }
@@ -102,6 +125,7 @@ int main(int argc, char **argv)
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;
     }
     prctl(PR_SET_NAME, "daydream-consumers");
+    keep_memory();
     catch_signals();
     err e = conf_load("daydream-consumers");
     if (!failed(e))

@@ -67,6 +67,7 @@ struct worker *worker_new(const struct group *group, const char *instance, const
     w->group = group;
     w->instance = instance;
     w->stop = stop;
+    w->siblings = 1;
     w->arena = arena_new(ARENA_CEILING);
     w->parked_arena = arena_new(ARENA_CEILING);
     w->count_commands = w->count_events = BATCH_MAX / 4;
@@ -104,8 +105,9 @@ static bool connected(const struct worker *w)
            redis_is_up(w->events) && w->outward && redis_is_up(w->outward);
 }
 
-/* Plans are made while tables are young and small; a sequential scan would stay in them for ever. */
-static const char setup[] = "SET enable_seqscan = off";
+/* Plans are made while tables are young and small; a sequential scan would stay in them for ever. All take arrays of
+ * any length: what a plan for the very values could win is less than making one each time costs. */
+static const char setup[] = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 static err connect_all(struct worker *w)
 {
@@ -153,25 +155,39 @@ static bool offends(err e)
     return e.code == ERR_UNIQUE || err_class_of(e.code) == ERR_CLASS_FATAL;
 }
 
-/* The batch fails as a whole and for no reason of the servers: one by one, and the offender is parked. */
+static err park_offender(struct worker *w, struct item *item, err e)
+{
+    log_error("message is parked", kv("group", w->group->name), kv("type", item->entry->envelope.type),
+              kv("id", item->message.id), kv("why", err_text(e)));
+    item->fate = ITEM_PARK;
+    item->poison = true;
+    item->park_reason = err_slug(e.code);
+    item->park_detail = arena_str(w->arena, str_of(err_text(e)));
+    return process(w, &item, 1);
+}
+
+/* Commands that were not asked come again with the history of their lane, events from our position. */
+static void leave_rest(struct item *const *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (items[i]->message.command)
+            items[i]->at->history = true;
+}
+
+/* The batch fails as a whole and for no reason of the servers: one by one, and the offender is parked. Behind one
+ * that waits for a fact nothing is handled: it would overtake, and an event's offset would pass what was cut. */
 static err process_singly(struct worker *w, struct item **items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         err e = process(w, &items[i], 1);
-        if (!failed(e))
-            continue;
-        if (!offends(e))
+        if (failed(e) && !offends(e))
             return e;
-        log_error("message is parked", kv("group", w->group->name),
-                  kv("type", items[i]->entry->envelope.type), kv("id", items[i]->message.id),
-                  kv("why", err_text(e)));
-        items[i]->fate = ITEM_PARK;
-        items[i]->poison = true;
-        items[i]->park_reason = err_slug(e.code);
-        items[i]->park_detail = arena_str(w->arena, str_of(err_text(e)));
-        TRY(process(w, &items[i], 1));
-        if (items[i]->fate == ITEM_CUT)
+        if (failed(e))
+            TRY(park_offender(w, items[i], e));
+        if (items[i]->fate == ITEM_CUT) {
+            leave_rest(items + i, n - i);
             return OK;
+        }
     }
     return OK;
 }

@@ -33,6 +33,7 @@ struct worker {
     const struct group *group;
     const char *instance; /* stable name of this process among the group's members */
     const atomic_bool *stop;
+    size_t siblings;     /* members of this group that start with it, itself included: at least so many share */
     struct arena *arena; /* of the batch in hand */
     struct pg *pg;
     struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */
@@ -43,7 +44,7 @@ struct worker {
     size_t n_parts;
     struct arena *parked_arena;
     struct parked_key *parked;
-    size_t n_parked;
+    size_t n_parked, parked_cap;
     struct standstill standstill;
     /* what the reads brought, in the batch's arena */
     struct entry *read;
