@@ -88,7 +88,7 @@ static bool fits_bcrypt(const struct job *job)
         abort();
     char password[PASSWORD_BYTES_MAX + 1] = {0};
     memcpy(password, job->password, job->n);
-    const char *made = crypt_r(password, job->hash, scratch);
+    const char *made = crypt_rn(password, job->hash, scratch, sizeof(*scratch));
     bool fits =
         made && strlen(made) == strlen(job->hash) && sodium_memcmp(made, job->hash, strlen(made)) == 0;
     sodium_memzero(password, sizeof(password));

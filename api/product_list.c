@@ -172,7 +172,7 @@ static struct str make_cursor(enum sort sort, const struct pg_result *rows, int 
     struct str id = uuid_str(pg_get_uuid(rows, row, P_ID), arena);
     struct str value = sort == SORT_NAME
                            ? pg_get_str(rows, row, P_NAME)
-                           : arena_printf(arena, "%lld", (long long)pg_get_int(rows, row, columns[sort]));
+                           : arena_printf(arena, "%lld", (long long)pg_get_int(rows, row, (int)columns[sort]));
     return base64url(arena_printf(arena, "%s\n%.*s\n%.*s", sort_words[sort], STR_ARG(id), STR_ARG(value)),
                      arena);
 }

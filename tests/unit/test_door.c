@@ -19,9 +19,14 @@ static void setup(void)
     user = opened_person(door, "customer", "Ana", &session, &token);
 }
 
+static struct reply answers[8];
+static size_t answers_n;
+
 static void teardown(void)
 {
     door = opened_stop(door);
+    while (answers_n)
+        reply_clear(&answers[--answers_n]);
 }
 
 TestSuite(door, .init = setup, .fini = teardown, .timeout = 60);
@@ -200,6 +205,13 @@ static void *run(void *data)
     return NULL;
 }
 
+/* Answers that the teardown clears. */
+static void finish(struct signing *s)
+{
+    pthread_join(s->thread, NULL);
+    answers[answers_n++] = s->reply;
+}
+
 static void begin(struct signing *s, const char *path, json_t *body)
 {
     *s = (struct signing){.ask = {.method = "POST", .path = path, .body = body}};
@@ -270,7 +282,7 @@ Test(door, logging_in_and_refreshing)
     cr_expect(str_is(e.type, "user.log-in.v1"));
     cr_expect(str_is(e.partitionkey, uuid_text(user)));
     answer_session(&e, 1);
-    pthread_join(s.thread, NULL);
+    finish(&s);
     cr_assert_eq(s.reply.status, 200);
     cr_assert(!failed(jwt_verify(&door->shop.secrets, str_of(reply_str(&s.reply, "access_token")),
                                  clock_ms() / 1000, 0, door->bus.arena, &claims)));
@@ -286,7 +298,7 @@ Test(door, logging_in_and_refreshing)
     cr_expect(str_is(e.type, "user.refresh.v1"));
     cr_expect_str_eq(opened_member(door, &e, "generation"), "1");
     answer_session(&e, 2);
-    pthread_join(s.thread, NULL);
+    finish(&s);
     cr_assert_eq(s.reply.status, 200);
     cr_expect_str_neq(reply_str(&s.reply, "refresh_token"), refresh);
     cr_expect_eq(ask("POST", "/api/v1/auth/refresh", NULL, json_pack("{s:s}", "refresh_token", "AAAA")), 401);
@@ -315,7 +327,7 @@ Test(door, an_old_hash_is_replaced_at_login)
     struct envelope e = command(1);
     cr_expect(str_starts(str_of(opened_member(door, &e, "rehashed")), STR("$argon2id$")));
     answer_session(&e, 1);
-    pthread_join(s.thread, NULL);
+    finish(&s);
     cr_expect_eq(s.reply.status, 200);
 }
 

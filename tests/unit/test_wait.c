@@ -19,9 +19,15 @@ static void setup(void)
     user = opened_person(door, "customer", "Ana", NULL, &token);
 }
 
+/* Answers that the teardown clears. */
+static struct reply joined[32];
+static size_t joined_n;
+
 static void teardown(void)
 {
     door = opened_stop(door);
+    while (joined_n)
+        reply_clear(&joined[--joined_n]);
 }
 
 TestSuite(wait, .init = setup, .fini = teardown, .timeout = 60);
@@ -54,6 +60,7 @@ static void begin(struct waiter *w, struct ask ask)
 static void join(struct waiter *w)
 {
     pthread_join(w->thread, NULL);
+    joined[joined_n++] = w->reply;
 }
 
 static struct ask clear_cart(int wait_s)
