@@ -55,7 +55,7 @@ echo "the supervisor came back"
 compose/down || fail "down"
 if ready; then fail "somebody answers after down"; fi
 for link in /proc/[0-9]*/environ; do
-    if tr '\0' '\n' <"$link" 2>/dev/null | grep -qxF "DAYDREAM_HOME=$DAYDREAM_HOME"; then
+    if { tr "\0" "\n" <"$link"; } 2>/dev/null | grep -qxF "DAYDREAM_HOME=$DAYDREAM_HOME"; then
         pid=${link#/proc/} pid=${pid%/environ}
         case $(cat "/proc/$pid/comm") in daydream-* | redis-server | postgres) fail "process $pid is left" ;; esac
     fi
