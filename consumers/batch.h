@@ -33,6 +33,7 @@ enum item_fate {
     ITEM_SKIP,   /* an event without a slot: only the offset moves */
     ITEM_REPEAT, /* a command that has a row already, or stood twice in the batch */
     ITEM_SAME,   /* another command of the same client and idempotency key won: same_as */
+    ITEM_REUSED, /* the key's winner was another request: refused with 422 */
     ITEM_PARK,   /* its key is parked, or it is the offender */
     ITEM_LATE,   /* waited too long for a fact: refused with 503 */
     ITEM_CUT,    /* behind a NOT_YET: left for the next batch */

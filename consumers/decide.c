@@ -15,9 +15,9 @@ static const struct pg_stmt read_commands = {
     "read_commands", "SELECT id, coalesce(replyto, '') FROM command WHERE id = ANY($1::uuid[])"};
 
 static const struct pg_stmt read_command_keys = {
-    "read_command_keys",
-    "SELECT c.client, c.idempotencykey, c.id FROM unnest($1::text[], $2::text[]) AS x(client, key)"
-    " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
+    "read_command_keys", "SELECT c.client, c.idempotencykey, c.id, coalesce(c.fingerprint, '') FROM "
+                         "unnest($1::text[], $2::text[]) AS x(client, key)"
+                         " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
 
 /* ---- commands that have a row already ---- */
 
@@ -56,7 +56,8 @@ static struct item *item_of(struct batch *b, struct uuid id)
     return NULL;
 }
 
-/* Another command of this client and key that came first, in the batch. */
+/* Another command of this client and key that came first, in the batch, and whose row will hold the key: a
+ * known one without it (lost, refused as late) binds nobody. */
 static const struct item *earlier_with_key(const struct batch *b, size_t n)
 {
     const struct envelope *e = &b->items[n]->entry->envelope;
@@ -64,7 +65,8 @@ static const struct item *earlier_with_key(const struct batch *b, size_t n)
         return NULL;
     for (size_t i = 0; i < n; i++) {
         const struct envelope *other = &b->items[i]->entry->envelope;
-        if (b->items[i]->message.command && b->items[i]->fate != ITEM_SAME &&
+        bool holds = b->items[i]->fate == ITEM_HANDLE || b->items[i]->fate == ITEM_PARK;
+        if (b->items[i]->message.command && holds && !uuid_is_nil(b->items[i]->message.id) &&
             str_eq(other->idempotencykey, e->idempotencykey) && str_eq(other->client, e->client))
             return b->items[i];
     }
@@ -88,23 +90,34 @@ static void mark_rows(struct batch *b, const struct pg_result *rows)
     }
 }
 
+/* The door compares fingerprints as long as Redis knows the key; here is what stands behind it. */
+static void mark_loser(struct item *item, struct uuid winner, struct str fingerprint)
+{
+    struct str own = item->entry->envelope.fingerprint;
+    if (own.n && fingerprint.n && !str_eq(own, fingerprint)) {
+        item->fate = ITEM_REUSED;
+        item->http = err_http(ERR_KEY_REUSED);
+        item->result = STR("{\"error\":\"KEY_REUSED\",\"detail\":\"This Idempotency-Key was used with another"
+                           " request.\"}");
+        return;
+    }
+    item->fate = ITEM_SAME;
+    item->same_as = winner;
+}
+
 static void mark_keys(struct batch *b, const struct pg_result *keys)
 {
     for (int r = 0; keys && r < pg_rows(keys); r++)
         for (size_t i = 0; i < b->n; i++) {
             struct item *item = b->items[i];
             if (may_be_known(item) && str_eq(item->message.client, pg_get_str(keys, r, 0)) &&
-                str_eq(item->entry->envelope.idempotencykey, pg_get_str(keys, r, 1))) {
-                item->fate = ITEM_SAME;
-                item->same_as = pg_get_uuid(keys, r, 2);
-            }
+                str_eq(item->entry->envelope.idempotencykey, pg_get_str(keys, r, 1)))
+                mark_loser(item, pg_get_uuid(keys, r, 2), pg_get_str(keys, r, 3));
         }
     for (size_t i = 0; i < b->n; i++) {
         const struct item *first = earlier_with_key(b, i);
-        if (first && may_be_known(b->items[i]) && !uuid_eq(first->message.id, b->items[i]->message.id)) {
-            b->items[i]->fate = ITEM_SAME;
-            b->items[i]->same_as = first->fate == ITEM_SAME ? first->same_as : first->message.id;
-        }
+        if (first && may_be_known(b->items[i]) && !uuid_eq(first->message.id, b->items[i]->message.id))
+            mark_loser(b->items[i], first->message.id, first->entry->envelope.fingerprint);
     }
 }
 

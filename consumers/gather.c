@@ -9,6 +9,8 @@
 #include "bus/base/metrics.h"
 #include "consumers/worker.h"
 
+enum { GAP_STEP = BATCH_MAX / 4, FIELD_MAX = 1024 };
+
 struct entry entry_of_event(const struct event *event)
 {
     return (struct entry){.topic = event->topic,
@@ -36,9 +38,48 @@ static void decode(struct worker *w, struct item *item, const struct message_typ
     item->message.data = data;
 }
 
+static bool is_text(struct str s)
+{
+    size_t at = 0;
+    while (at < s.n && s.p[at] && (unsigned char)s.p[at] < 0x80)
+        at++;
+    s = str_slice(s, at, s.n);
+    return utf8_length(s) != SIZE_MAX && !(s.n && memchr(s.p, 0, s.n));
+}
+
+/* Something that PostgreSQL takes as text and as the key of an index, and that a person can read: "a%00b". */
+static struct str made_text(struct str s, struct arena *arena)
+{
+    struct buf b = buf_new(arena, s.n);
+    for (size_t i = 0; i < s.n && b.n < FIELD_MAX - 3; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c > 0x1f && c < 0x7f)
+            buf_char(&b, (char)c);
+        else
+            buf_printf(&b, "%%%02X", c);
+    }
+    return buf_view(&b);
+}
+
+/* Whoever can write to Redis can write anything. An envelope that cannot be stored could not even be parked,
+ * and its lane would stand still for ever. The data is not stored as it is, and has a decoder of its own. */
+static void check_envelope(struct worker *w, struct item *item)
+{
+    struct envelope *e = &item->entry->envelope;
+#define FIELD(member, name)                                                                                  \
+    if (&e->member != &e->data && (e->member.n > FIELD_MAX || !is_text(e->member))) {                        \
+        e->member = made_text(e->member, w->arena);                                                          \
+        offend(item, "unreadable-envelope", STR(name));                                                      \
+    }
+    ENVELOPE_FIELDS(FIELD)
+    ENVELOPE_COMMAND_FIELDS(FIELD)
+#undef FIELD
+}
+
 static void set_message(struct worker *w, struct item *item)
 {
     const struct envelope *e = &item->entry->envelope;
+    check_envelope(w, item);
     struct delivery *m = &item->message;
     int64_t expected = 0;
     m->command = item->entry->command;
@@ -53,7 +94,6 @@ static void set_message(struct worker *w, struct item *item)
     m->expected_version = expected;
     if (!e->id.p || failed(uuid_parse(e->id, &m->id)))
         offend(item, "unreadable-envelope", STR("id"));
-    (void)w;
 }
 
 static void make_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
@@ -95,14 +135,17 @@ static void add_event(struct gathered *g, struct entry *entry, struct partition 
     p->read = entry->seq;
 }
 
+/* A step at a time: a group that starts late may have the whole log before it. What does not fit comes again
+ * with the next read, which begins at our position. */
 static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
 {
+    if (up_to > p->skipped + GAP_STEP)
+        up_to = p->skipped + GAP_STEP;
     while (p->read < up_to) {
-        int64_t missing = up_to - p->read;
         struct event *events;
         size_t n;
-        TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read,
-                          missing < BATCH_MAX ? (int)missing : BATCH_MAX, g->w->arena, &events, &n));
+        TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read, (int)(up_to - p->read), g->w->arena, &events,
+                          &n));
         if (n == 0)
             return FAIL(PG_RETRY, "the stream shows an event that the log does not have");
         struct entry *entries = arena_array(g->w->arena, struct entry, n);

@@ -44,11 +44,14 @@ void parked_add(struct worker *w, enum topic topic, struct str key)
 {
     if (parked_has(w, topic, key))
         return;
-    struct parked_key *more = arena_array(w->parked_arena, struct parked_key, w->n_parked + 1);
-    if (w->n_parked)
-        memcpy(more, w->parked, w->n_parked * sizeof(*more));
-    more[w->n_parked++] = (struct parked_key){topic, str_hash(key), arena_str(w->parked_arena, key)};
-    w->parked = more;
+    if (w->n_parked == w->parked_cap) {
+        w->parked_cap = w->parked_cap ? 2 * w->parked_cap : 64;
+        struct parked_key *more = arena_array(w->parked_arena, struct parked_key, w->parked_cap);
+        if (w->n_parked)
+            memcpy(more, w->parked, w->n_parked * sizeof(*more));
+        w->parked = more;
+    }
+    w->parked[w->n_parked++] = (struct parked_key){topic, str_hash(key), arena_str(w->parked_arena, key)};
 }
 
 err parked_load(struct worker *w)
@@ -58,7 +61,8 @@ err parked_load(struct worker *w)
     TRY(pg_call(w->pg, &read_parked, 1, &name, &r));
     arena_reset(w->parked_arena);
     w->n_parked = 0;
-    w->parked = arena_array(w->parked_arena, struct parked_key, (size_t)pg_rows(r) + 1);
+    w->parked_cap = (size_t)pg_rows(r) + 64;
+    w->parked = arena_array(w->parked_arena, struct parked_key, w->parked_cap);
     for (int i = 0; i < pg_rows(r); i++) {
         struct str key = arena_str(w->parked_arena, pg_get_str(r, i, 1));
         w->parked[w->n_parked++] = (struct parked_key){topic_find(pg_get_str(r, i, 0)), str_hash(key), key};

@@ -1,0 +1,170 @@
+/* The runner where it is easily wrong: one by one, keys that Redis forgot, gaps, parking, text that is none.
+ */
+#include <criterion/criterion.h>
+
+#include "bus/base/clock.h"
+#include "tests/support/runner.h"
+
+static struct envelope keyed(struct bus *s, struct uuid user, struct uuid product, int64_t quantity,
+                             const char *key, const char *fingerprint)
+{
+    struct envelope e = runner_add_item(s, user, product, quantity);
+    e.idempotencykey = str_of(key);
+    e.fingerprint = str_of(fingerprint);
+    return e;
+}
+
+static void announce(struct bus *s, struct uuid product, size_t times)
+{
+    struct event *events = arena_array(s->arena, struct event, times);
+    for (size_t i = 0; i < times; i++) {
+        struct product_created e = {.product_id = product,
+                                    .name = STR("hat"),
+                                    .slug = STR("hat"),
+                                    .sku = STR("H-1"),
+                                    .price = 5,
+                                    .currency = STR("CLP"),
+                                    .is_active = true,
+                                    .version = 1};
+        events[i] = event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(product, s->arena),
+                              codec_encode(&shape_product_created, &e, s->arena), s->arena);
+    }
+    eventlog_queue(s->pg, events, times, s->arena);
+    pg_sync(s->pg, NULL, NULL);
+    bus_must(pg_wait(s->pg, 30000));
+}
+
+/* A statement refuses one command of the batch; the next one, asked alone, misses a fact. What stands behind
+ * it of the same key must not overtake it. */
+Test(edges, one_by_one_nothing_overtakes_what_waits_for_a_fact)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), cursed = runner_product(&s, true),
+                shirt = runner_product(&s, true), hat = runner_product(&s, false);
+    bus_sql(&s, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$");
+    bus_sql(&s,
+            "CREATE TRIGGER refuse BEFORE INSERT ON cart_line FOR EACH ROW WHEN (NEW.product_id = '%s')"
+            " EXECUTE FUNCTION refuse()",
+            uuid_str(cursed, s.arena).p);
+    runner_publish(&s, runner_add_item(&s, uuid_v7(clock_ms()), cursed, 1));
+    runner_publish(&s, runner_add_item(&s, user, hat, 2));
+    runner_publish(&s, runner_add_item(&s, user, shirt, 3));
+    announce(&s, hat, 1);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 2);
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'parked'", 1);
+    cr_expect_eq(bus_query(&s, "SELECT (data::json->>'quantity')::bigint FROM event_log WHERE topic = 'carts'"
+                               " ORDER BY seq LIMIT 1"),
+                 2);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* Redis forgot its map of keys; the index of the table knows them. */
+Test(edges, a_forgotten_key_with_another_body_is_refused)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_publish(&s, keyed(&s, user, shirt, 1, "k", "aa"));
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 1);
+    runner_publish(&s, keyed(&s, user, shirt, 1, "k", "aa"));
+    runner_expect(&s, "SELECT count(*) FROM command WHERE same_as IS NOT NULL", 1);
+    runner_publish(&s, keyed(&s, user, shirt, 7, "k", "bb"));
+    runner_expect(&s, "SELECT count(*) FROM command", 3);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE status = 'rejected' AND http_status = 422"
+                               " AND result LIKE '%%KEY_REUSED%%' AND idempotencykey IS NULL"
+                               " AND same_as IS NULL"),
+                 1);
+    runner_expect(&s, "SELECT quantity FROM cart_line", 1);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+Test(edges, two_bodies_under_one_key_in_one_batch)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    runner_publish(&s, keyed(&s, user, shirt, 1, "k", "aa"));
+    runner_publish(&s, keyed(&s, user, shirt, 7, "k", "bb"));
+    runner_publish(&s, keyed(&s, user, shirt, 1, "k", "aa"));
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM command", 3);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE http_status = 422"), 1);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE same_as IS NOT NULL"), 1);
+    cr_expect_eq(bus_query(&s, "SELECT quantity FROM cart_line"), 1);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* What was lost holds no key: whoever sends the same key with another id is not bound to it. */
+Test(edges, a_lost_command_does_not_win_its_key)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct envelope gone = keyed(&s, user, shirt, 1, "k", "aa");
+    bus_sql(&s, "SELECT command_lost('%s')", gone.id.p);
+    runner_publish(&s, gone);
+    runner_publish(&s, keyed(&s, user, shirt, 1, "k", "aa"));
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM command", 2);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE status = 'succeeded' AND same_as IS NULL"),
+                 1);
+    cr_expect_eq(bus_query(&s, "SELECT quantity FROM cart_line"), 1);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* A group far behind its stream reads the log in steps, not at one go. */
+Test(edges, a_long_gap_is_filled_in_batches)
+{
+    enum { EVENTS = 3000 };
+    struct bus s = runner_bus(1);
+    struct uuid hat = runner_product(&s, false);
+    announce(&s, hat, EVENTS);
+    bus_redis_do(&s, "XADD evt:{catalog.00} 1-%d id x", EVENTS);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT seq FROM consumer_offset WHERE grp = 'cart' AND topic = 'catalog'", EVENTS);
+    cr_expect_geq(bus_query(&s, "SELECT flush FROM consumer_offset WHERE grp = 'cart' AND topic = 'catalog'"),
+                  EVENTS / BATCH_MAX);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* Bytes that are no text in an envelope somebody wrote by hand: parked, and the lane goes on. */
+Test(edges, an_envelope_that_is_no_text_is_parked)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct envelope bad = runner_add_item(&s, uuid_v7(clock_ms()), shirt, 1);
+    bad.client = STR("\xff\xfe");
+    bad.idempotencykey = STR("k");
+    runner_publish(&s, bad);
+    bad = runner_add_item(&s, user, shirt, 1);
+    bad.partitionkey = STR("a\0b");
+    bad.type = STR("\xc3\x28");
+    runner_publish(&s, bad);
+    runner_publish(&s, runner_add_item(&s, user, shirt, 5));
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT quantity FROM cart_line", 5);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter WHERE reason = 'unreadable-envelope'", 2);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE status = 'parked'"), 2);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* Thousands of parked keys after a bad release: the set grows by what comes, not by itself each time. */
+Test(edges, many_parked_keys_cost_what_they_are)
+{
+    enum { KEYS = 4000 };
+    struct bus s = runner_bus(1);
+    atomic_bool stop = true;
+    struct worker *w = worker_new(&cart_group, "one", &stop);
+    for (int i = 0; i < KEYS; i++)
+        parked_add(w, TOPIC_CARTS, arena_printf(s.arena, "key %d", i));
+    cr_expect_eq(w->n_parked, KEYS);
+    cr_expect(parked_has(w, TOPIC_CARTS, STR("key 0")) && parked_has(w, TOPIC_CARTS, STR("key 3999")));
+    cr_expect_lt(arena_used(w->parked_arena), (size_t)KEYS * 200);
+    worker_free(w);
+    bus_stop(&s);
+}
