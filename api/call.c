@@ -150,10 +150,8 @@ static struct call *call_new(struct request *req)
     return call;
 }
 
-void command_hook(struct request *req)
+void run_command(struct request *req)
 {
-    if (!door_admit(req))
-        return;
     struct call *call = call_new(req);
     err e = read_headers(call);
     if (failed(e))

@@ -81,5 +81,5 @@ void call_select(struct call *call, const struct pg_stmt *stmt, int n, const str
 /* Answers a request by a final outcome: status and body at top level. call may be NULL (no finish, no
  * Location). */
 void respond_outcome(struct request *req, struct call *call, const struct outcome *o);
-/* The hook of .command rows. */
-void command_hook(struct request *req);
+/* An admitted request of a .command row. */
+void run_command(struct request *req);

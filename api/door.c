@@ -12,6 +12,7 @@
 #include "api/passwords.h"
 #include "api/persons.h"
 #include "api/products.h"
+#include "api/rate.h"
 #include "api/revoked.h"
 #include "api/tail.h"
 #include "api/wait.h"
@@ -95,6 +96,7 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     door->revoked = revoked_new(door);
     door->tokens = tokens_new();
     door->products = products_new();
+    door->rates = rates_new(door);
     uv_timer_init(loop_uv(loop), &door->start);
     door->start.data = door;
     uv_timer_start(&door->start, on_start, 0, START_LOOK_MS);
@@ -131,13 +133,25 @@ static void door_free(void *context)
     revoked_free(door->revoked);
     tokens_free(door->tokens);
     products_free(door->products);
+    rates_free(door->rates);
     free(door);
+}
+
+static void run_query(struct request *req)
+{
+    req->route->query(req);
 }
 
 static void query_hook(struct request *req)
 {
     if (door_admit(req))
-        req->route->query(req);
+        rate_check(req, false, run_query);
+}
+
+static void command_hook(struct request *req)
+{
+    if (door_admit(req))
+        rate_check(req, true, run_command);
 }
 
 struct server_hooks door_hooks(void)

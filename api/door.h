@@ -39,6 +39,7 @@ struct door {
     struct tail *tail;
     struct tokens *tokens;
     struct products *products;
+    struct rates *rates;
     uv_timer_t start; /* until the door is open */
 };
 

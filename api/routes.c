@@ -12,6 +12,7 @@
 #include "api/product_update.h"
 #include "api/products.h"
 #include "api/queries.h"
+#include "api/rate.h"
 
 #define COMMAND(m, p, message, who, spec, bits)                                                              \
     {                                                                                                        \
@@ -20,6 +21,10 @@
 #define QUERY(p, fn, who)                                                                                    \
     {                                                                                                        \
         .method = GET, .path = (p), .query = (fn), .may = (who)                                              \
+    }
+#define RATED(p, fn, who, policy)                                                                            \
+    {                                                                                                        \
+        .method = GET, .path = (p), .query = (fn), .may = (who), .flags = ROUTE_RATE(policy)                 \
     }
 #define DIRECT(p, fn)                                                                                        \
     {                                                                                                        \
@@ -30,8 +35,10 @@ static const struct command_spec own_spec = {.own = true}, plain_spec = {.own = 
 
 /* All that is not a collection of its own has the same rows under several prefixes. */
 #define AUTH_ROWS(prefix, slash)                                                                             \
-    COMMAND(POST, prefix "/register" slash, USER_REGISTER, PUBLIC, &register_spec, ROUTE_WAITS),             \
-        COMMAND(POST, prefix "/login" slash, USER_LOG_IN, PUBLIC, &log_in_spec, ROUTE_WAITS),                \
+    COMMAND(POST, prefix "/register" slash, USER_REGISTER, PUBLIC, &register_spec,                           \
+            ROUTE_WAITS | ROUTE_RATE(RATE_AUTH)),                                                            \
+        COMMAND(POST, prefix "/login" slash, USER_LOG_IN, PUBLIC, &log_in_spec,                              \
+                ROUTE_WAITS | ROUTE_RATE(RATE_AUTH)),                                                        \
         COMMAND(POST, prefix "/refresh" slash, USER_REFRESH, PUBLIC, &refresh_spec, ROUTE_WAITS),            \
         COMMAND(POST, prefix "/logout" slash, USER_LOG_OUT, SIGNED_IN, &log_out_spec, ROUTE_WAITS),          \
         COMMAND(PUT, prefix "/profile" slash, USER_UPDATE, SIGNED_IN, &update_profile_spec, ROUTE_WAITS),    \
@@ -66,7 +73,7 @@ static const struct route v1_routes[] = {
     LABEL_ROWS("/api/v1", "", 0),
     CART_ROWS("/api/v1/cart", "", 0),
     ORDER_ROWS("/api/v1/orders", "", 0),
-    QUERY("/api/v1/users", list_users, RUN_USERS),
+    RATED("/api/v1/users", list_users, RUN_USERS, RATE_ADMIN),
     QUERY("/api/v1/users/{user_id}", get_user, SIGNED_IN),
     COMMAND(PUT, "/api/v1/users/{user_id}", USER_UPDATE, SIGNED_IN, &update_user_spec, 0),
     QUERY("/api/v1/inventory/stock", list_stock, PUBLIC),
@@ -74,7 +81,7 @@ static const struct route v1_routes[] = {
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
     QUERY("/api/v1/sales/stats", list_sales, SEE_ORDERS),
-    QUERY("/api/v1/commands/{command_id}", get_command, PUBLIC),
+    RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };
 
@@ -87,7 +94,7 @@ static const struct route alias_routes[] = {
     QUERY("/api/inventario/movements/", list_movements, SEE_INVENTORY),
     COMMAND(POST, "/api/inventario/movements/", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, ROUTE_WAITS),
     ORDER_ROWS("/api/ventas/orders", "/", ROUTE_WAITS),
-    QUERY("/api/users/", list_users, RUN_USERS), /* S2 */
+    RATED("/api/users/", list_users, RUN_USERS, RATE_ADMIN), /* S2 */
     COMMAND(PUT, "/api/users/{user_id}/", USER_UPDATE, SIGNED_IN, &update_user_spec, ROUTE_WAITS),
     QUERY("/api/brands/", list_brands, PUBLIC),
     AUTH_ROWS("/auth", ""), /* S4 has no prefix */

@@ -7,6 +7,7 @@
 
 #include "api/jwt.h"
 #include "bus/base/clock.h"
+#include "bus/base/conf.h"
 #include "tests/support/opened.h"
 
 static struct opened *door;
@@ -394,4 +395,46 @@ Test(blind, a_door_without_servers_is_alive_and_says_so, .timeout = 30)
     cr_expect_eq(ask("GET", "/api/v1/products", NULL, NULL), 503);
     cr_expect_eq(ask("POST", "/api/v1/auth/login", NULL, json_object()), 503);
     door = opened_stop(door);
+}
+
+/* ---- limits of rate ---- */
+
+/* How many of n requests in a row pass; the last refusal stays in door->reply. */
+static int pass(int n, const char *method, const char *path, const char *who)
+{
+    int passed = 0;
+    for (int i = 0; i < n; i++) {
+        bool body = strcmp(method, "POST") == 0;
+        passed += ask(method, path, who, body ? json_object() : NULL) != 429;
+    }
+    return passed;
+}
+
+Test(door, signing_in_is_throttled_by_address)
+{
+    conf_set(SET_RATE_LIMIT, "on");
+    cr_expect_eq(pass(8, "POST", "/api/v1/auth/login", NULL), 5);
+    cr_expect_eq(door->reply.status, 429);
+    cr_expect_str_eq(reply_str(&door->reply, "type"), "/problems/throttled");
+    cr_expect_eq(ask("POST", "/auth/register", NULL, json_object()), 429, "another door to the same room");
+    cr_expect_neq(ask("GET", "/api/v1/products", NULL, NULL), 429, "a policy of its own");
+    conf_set(SET_RATE_LIMIT, "off");
+    cr_expect_eq(pass(8, "POST", "/api/v1/auth/login", NULL), 8);
+}
+
+Test(door, reading_is_throttled_by_person_or_address)
+{
+    conf_set(SET_RATE_LIMIT, "on");
+    int passed = pass(130, "GET", "/api/v1/categories", NULL);
+    cr_expect(passed >= 100 && passed <= 112, "%d", passed);
+    cr_expect_neq(ask("GET", "/api/v1/categories", token, NULL), 429,
+                  "who is known has an allowance of his own");
+}
+
+Test(door, without_redis_each_loop_counts_for_itself)
+{
+    servers_kill(door->bus.servers, SERVER_REDIS);
+    cr_assert_leq(becomes("/health/detailed", NULL, 503), 5000);
+    conf_set(SET_RATE_LIMIT, "on");
+    cr_expect_eq(pass(8, "POST", "/api/v1/auth/login", NULL), 5);
 }
