@@ -170,9 +170,9 @@ static struct str make_cursor(enum sort sort, const struct pg_result *rows, int 
 {
     static const enum product_column columns[SORTS] = {P_CREATED, P_AMOUNT, P_AMOUNT, P_RATING, P_NAME};
     struct str id = uuid_str(pg_get_uuid(rows, row, P_ID), arena);
-    struct str value = sort == SORT_NAME
-                           ? pg_get_str(rows, row, P_NAME)
-                           : arena_printf(arena, "%lld", (long long)pg_get_int(rows, row, (int)columns[sort]));
+    struct str value =
+        sort == SORT_NAME ? pg_get_str(rows, row, P_NAME)
+                          : arena_printf(arena, "%lld", (long long)pg_get_int(rows, row, (int)columns[sort]));
     return base64url(arena_printf(arena, "%s\n%.*s\n%.*s", sort_words[sort], STR_ARG(id), STR_ARG(value)),
                      arena);
 }

@@ -260,6 +260,7 @@ err codec_read_raw(struct reader *r, const struct field *f, const struct place *
     if (!fits)
         codec_complain(r, at, "has a number that is too large or too small");
     if (r->mode == CODEC_DOOR)
-        *ret = json_compact(*ret, r->arena); /* what was formatted for a person would break lines further on */
+        *ret =
+            json_compact(*ret, r->arena); /* what was formatted for a person would break lines further on */
     return OK;
 }

@@ -1,7 +1,7 @@
 /*
- * The envelope: CloudEvents 1.0 attributes as fields of a stream entry, in one constant set and order, empty when
- * absent (a constant layout lets Redis share it between entries). Commands carry five more. Every message is
- * self-describing for redis-cli: XRANGE reads like a sentence.
+ * The envelope: CloudEvents 1.0 attributes as fields of a stream entry, in one constant set and order, empty
+ * when absent (a constant layout lets Redis share it between entries). Commands carry five more. Every
+ * message is self-describing for redis-cli: XRANGE reads like a sentence.
  */
 #pragma once
 
@@ -42,8 +42,9 @@ enum { ENVELOPE_EVENT = 14, ENVELOPE_COMMAND = 19 };
 
 /* Words for XADD: name, value, name, value … into ret (2 * ENVELOPE_COMMAND); returns their number. */
 size_t envelope_words(const struct envelope *e, bool command, struct str *ret);
-/* From the fields of a stream entry (flat array of names and values). Unknown names are ignored, missing ones absent.
- * POISON when the item is not a flat array of pairs (a nil or malformed entry). Values borrow from the reply. */
+/* From the fields of a stream entry (flat array of names and values). Unknown names are ignored, missing ones
+ * absent. POISON when the item is not a flat array of pairs (a nil or malformed entry). Values borrow from
+ * the reply. */
 err envelope_read(const struct redis_reply *fields, struct envelope *ret) _must_use_;
 /* Copies all values into the arena. */
 struct envelope envelope_copy(const struct envelope *e, struct arena *arena);

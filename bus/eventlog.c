@@ -90,8 +90,8 @@ static struct str *column_of(struct envelope *e, int column)
 struct append {
     struct event *events;
     size_t n;
-    struct head *heads; /* while queueing: seq counts the events of each; then as returned: where the next event
-                           from behind goes */
+    struct head *heads; /* while queueing: seq counts the events of each; then as returned: where the next
+                           event from behind goes */
     int n_heads;
 };
 

@@ -1,7 +1,7 @@
 /*
- * The event log: outbox, archive and replay source in one table. Appending locks the head rows concerned (sorted, last
- * in the transaction), takes gapless sequence numbers and inserts. Statements here are queued into the caller's
- * transaction; nothing in this file commits.
+ * The event log: outbox, archive and replay source in one table. Appending locks the head rows concerned
+ * (sorted, last in the transaction), takes gapless sequence numbers and inserts. Statements here are queued
+ * into the caller's transaction; nothing in this file commits.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ struct event {
     struct envelope envelope; /* time is set when it was authored */
 };
 
-/* Queues the append of n events. When the transaction has committed, fn of the statement has filled ms and seq of each
- * event in place. The array must live until pg_wait. n == 0 queues nothing. */
+/* Queues the append of n events. When the transaction has committed, fn of the statement has filled ms and
+ * seq of each event in place. The array must live until pg_wait. n == 0 queues nothing. */
 void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena *arena);
 
 /* Events of a partition with seq > after, ascending, at most limit and at most 1 MB of data; into the arena.
@@ -26,9 +26,10 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
 err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, struct arena *arena,
                   struct event **ret, size_t *ret_n) _must_use_;
 
-/* The same for many partitions in one pipeline: queues the read; the result (keep it by pg_keep) is taken apart by
- * eventlog_rows. */
-void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn, void *data);
+/* The same for many partitions in one pipeline: queues the read; the result (keep it by pg_keep) is taken
+ * apart by eventlog_rows. */
+void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn,
+                         void *data);
 struct event *eventlog_rows(const struct pg_result *result, enum topic topic, int part, struct arena *arena,
                             size_t *ret_n);
 
@@ -39,6 +40,7 @@ struct head {
 };
 /* All heads that exist, ordered by topic and partition. */
 err eventlog_heads(struct pg *pg, struct arena *arena, struct head **ret, size_t *ret_n) _must_use_;
-/* Builds a new event of that type; id, time, dataschema, specversion, datacontenttype are set, partition computed. */
+/* Builds a new event of that type; id, time, dataschema, specversion, datacontenttype are set, partition
+ * computed. */
 struct event event_new(const struct message_type *type, struct str source, struct str key, struct str data,
                        struct arena *arena);

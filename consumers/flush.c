@@ -80,8 +80,9 @@ static void settle_partitions(struct worker *w)
     w->skipped_since_ms = 0;
 }
 
-/* Events of our own that this group has no slot for, and that follow right behind our position, are passed without
- * being read back; their offset is committed with the next flush. A gap means that somebody else's stand between. */
+/* Events of our own that this group has no slot for, and that follow right behind our position, are passed
+ * without being read back; their offset is committed with the next flush. A gap means that somebody else's
+ * stand between. */
 static void pass_own(struct worker *w, const struct batch *b)
 {
     for (size_t i = 0; i < b->events.n; i++) {

@@ -1,7 +1,7 @@
 /*
- * daydream-consumers: runs every group, some threads each, which share its partitions as members of the group: while
- * one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest free
- * number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
+ * daydream-consumers: runs every group, some threads each, which share its partitions as members of the
+ * group: while one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest
+ * free number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
  * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
  * second SIGTERM ends it on the spot, which is safe by design.
  */
@@ -64,8 +64,9 @@ static err instance_name(char *ret, size_t size)
     return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
 }
 
-/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and asked for
- * again costs a tenth of the CPU. What a thread keeps is bounded by its largest batch, and by this. */
+/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and
+ * asked for again costs a tenth of the CPU. What a thread keeps is bounded by its largest batch, and by this.
+ */
 static void keep_memory(void)
 {
     mallopt(M_MMAP_THRESHOLD, 4 << 20);

@@ -27,9 +27,10 @@ enum { TABLE_COLUMNS_MAX = 40 };
 
 struct table {
     const char *name;
-    size_t size;                                    /* of the row struct */
-    int keys;                                       /* the first `keys` columns are the primary key */
-    const char *where; /* NULL, or SQL that rows must meet to be loaded at all, so that partial indexes serve */
+    size_t size; /* of the row struct */
+    int keys;    /* the first `keys` columns are the primary key */
+    const char
+        *where; /* NULL, or SQL that rows must meet to be loaded at all, so that partial indexes serve */
     const struct column columns[TABLE_COLUMNS_MAX]; /* ends with a NULL name */
 };
 
@@ -84,7 +85,8 @@ void rows_loaded(struct batch *b);
 void rows_queue_writes(struct batch *b, struct pg *pg, const struct table *const *order);
 
 /* ---- rows that come from elsewhere than a database (tests) ---- */
-typedef void rows_source(void *data, struct batch *b, const struct table *table, int column, struct value value);
+typedef void rows_source(void *data, struct batch *b, const struct table *table, int column,
+                         struct value value);
 /* Asks fn for the rows of every value that is wanted and not loaded yet; fn hands them over by rows_bring. */
 void rows_load_from(struct batch *b, rows_source *fn, void *data);
 /* Takes a copy of the row as a loaded one, unless a row with that key is there. Its strings are borrowed. */

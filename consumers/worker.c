@@ -105,9 +105,10 @@ static bool connected(const struct worker *w)
            redis_is_up(w->events) && w->outward && redis_is_up(w->outward);
 }
 
-/* Plans are made while tables are young and small; a sequential scan would stay in them for ever. All take arrays of
- * any length: what a plan for the very values could win is less than making one each time costs. */
-static const char setup[] = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
+/* Plans are made while tables are young and small; a sequential scan would stay in them for ever. All take
+ * arrays of any length: what a plan for the very values could win is less than making one each time costs. */
+static const char setup[] =
+    "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 static err connect_all(struct worker *w)
 {
@@ -174,8 +175,9 @@ static void leave_rest(struct item *const *items, size_t n)
             items[i]->at->history = true;
 }
 
-/* The batch fails as a whole and for no reason of the servers: one by one, and the offender is parked. Behind one
- * that waits for a fact nothing is handled: it would overtake, and an event's offset would pass what was cut. */
+/* The batch fails as a whole and for no reason of the servers: one by one, and the offender is parked. Behind
+ * one that waits for a fact nothing is handled: it would overtake, and an event's offset would pass what was
+ * cut. */
 static err process_singly(struct worker *w, struct item **items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -33,7 +33,7 @@ struct worker {
     const struct group *group;
     const char *instance; /* stable name of this process among the group's members */
     const atomic_bool *stop;
-    size_t siblings;     /* members of this group that start with it, itself included: at least so many share */
+    size_t siblings; /* members of this group that start with it, itself included: at least so many share */
     struct arena *arena; /* of the batch in hand */
     struct pg *pg;
     struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */

@@ -1,7 +1,8 @@
 /*
- * Arenas: memory with one lifetime (a request, a batch), released as a whole. Allocation never returns NULL: a
- * failing malloc aborts. An arena has a ceiling; what goes beyond it is still served, the overflow is sticky and the
- * loop asks once, arena_overflowed(), and answers TOO_LARGE. Not thread-safe: one owner at a time.
+ * Arenas: memory with one lifetime (a request, a batch), released as a whole. Allocation never returns NULL:
+ * a failing malloc aborts. An arena has a ceiling; what goes beyond it is still served, the overflow is
+ * sticky and the loop asks once, arena_overflowed(), and answers TOO_LARGE. Not thread-safe: one owner at a
+ * time.
  */
 #pragma once
 
@@ -26,11 +27,12 @@ size_t arena_used(const struct arena *arena);
 #define arena_new_of(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
 #define arena_array(arena, type, n) ((type *)arena_alloc((arena), sizeof(type) * (size_t)(n)))
 
-/* Makes an allocation of `from` bytes one of `to` >= from bytes, in place when it was the last one, else a copy. The
- * new part is not zeroed. p == NULL with from == 0 is a new allocation. */
+/* Makes an allocation of `from` bytes one of `to` >= from bytes, in place when it was the last one, else a
+ * copy. The new part is not zeroed. p == NULL with from == 0 is a new allocation. */
 void *arena_grow(struct arena *arena, void *p, size_t from, size_t to) __attribute__((returns_nonnull));
 
-/* Copies; the copy is followed by a NUL byte that does not count. Absent stays absent; as a C string it is "". */
+/* Copies; the copy is followed by a NUL byte that does not count. Absent stays absent; as a C string it is
+ * "". */
 struct str arena_str(struct arena *arena, struct str s);
 const char *arena_cstr(struct arena *arena, struct str s);
 struct str arena_printf(struct arena *arena, const char *format, ...) _printf_(2, 3);
@@ -46,7 +48,8 @@ struct buf {
 };
 
 struct buf buf_new(struct arena *arena, size_t expected);
-/* Makes room for n more bytes (and the NUL) and returns where they go; the caller writes them, then calls buf_took. */
+/* Makes room for n more bytes (and the NUL) and returns where they go; the caller writes them, then calls
+ * buf_took. */
 char *buf_room(struct buf *b, size_t n);
 static inline void buf_took(struct buf *b, size_t n)
 {

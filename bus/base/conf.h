@@ -1,7 +1,8 @@
 /*
- * Settings: one table, settings.def, with type, default and a sentence; read once at start from the environment, then
- * from DAYDREAM_HOME/env (KEY=VALUE lines) for what the environment leaves open; an empty value counts as open. Wrong
- * values stop the program with a clear message. Secrets are masked wherever they are printed.
+ * Settings: one table, settings.def, with type, default and a sentence; read once at start from the
+ * environment, then from DAYDREAM_HOME/env (KEY=VALUE lines) for what the environment leaves open; an empty
+ * value counts as open. Wrong values stop the program with a clear message. Secrets are masked wherever they
+ * are printed.
  */
 #pragma once
 
@@ -16,8 +17,8 @@ enum setting {
     SET_COUNT
 };
 
-/* Reads all settings; CONFIG with a text naming the setting when one is wrong or refused in production. Call once,
- * before threads. Also applies LOG_LEVEL. program names the log lines. */
+/* Reads all settings; CONFIG with a text naming the setting when one is wrong or refused in production. Call
+ * once, before threads. Also applies LOG_LEVEL. program names the log lines. */
 err conf_load(const char *program) _must_use_;
 /* For what a program cannot do without: CONFIG, naming the setting and how to make one, when it is empty. */
 err conf_require(enum setting s) _must_use_;

@@ -1,8 +1,8 @@
 /*
- * Errors. A function that can fail returns `err`, a newtype that cannot be mistaken for a number and cannot be
- * ignored. FAIL creates one and notes place and text in thread-local storage; TRY forwards it. The rows of
- * errors.def say who deals with it: REJECT is an answer and stops at the nearest loop, RETRY and FATAL travel to
- * the loop unchanged. Programming errors are assert, also in release builds.
+ * Errors. A function that can fail returns `err`, a newtype that cannot be mistaken for a number and cannot
+ * be ignored. FAIL creates one and notes place and text in thread-local storage; TRY forwards it. The rows of
+ * errors.def say who deals with it: REJECT is an answer and stops at the nearest loop, RETRY and FATAL travel
+ * to the loop unchanged. Programming errors are assert, also in release builds.
  */
 #pragma once
 
@@ -47,13 +47,13 @@ static inline bool failed(err e)
             return try_;                                                                                     \
     } while (0)
 
-/* Creates a failure: return FAIL(INVALID, "quantity %" PRId64 " above %d", n, max); the text must hold no secret
- * and no personal data, since loops log it. */
+/* Creates a failure: return FAIL(INVALID, "quantity %" PRId64 " above %d", n, max); the text must hold no
+ * secret and no personal data, since loops log it. */
 #define FAIL(code, ...) err_fail(ERR_##code, __FILE__, __LINE__, __VA_ARGS__)
 err err_fail(enum err_code code, const char *file, int line, const char *format, ...) _printf_(4, 5);
 
-/* The text noted by the last FAIL of this thread; when that was another code, the sentence of e. Valid until the next
- * FAIL of the thread. */
+/* The text noted by the last FAIL of this thread; when that was another code, the sentence of e. Valid until
+ * the next FAIL of the thread. */
 const char *err_text(err e);
 /* "file:line" of the last FAIL of this thread, "" when that was another code. */
 const char *err_where(err e);

@@ -1,9 +1,10 @@
 /*
- * Crash points. In builds with DAYDREAM_FAULTS, FAULT(NAME) is a place where a test can make the process die, stop
- * or get an error: FAULT=point:nth:kill|stop|err[,...] in the environment acts at the nth time (from 1, all threads
- * counted together) the point is passed. A wrong FAULT ends the process, so that no test passes by a misspelt point.
- * DAYDREAM_FAULT_LOG=file appends "<point> <pid>\n" the first time each point is passed in a process, so that a run
- * can show that every point was reached. All points are rows of faults.def; in release builds they are nothing.
+ * Crash points. In builds with DAYDREAM_FAULTS, FAULT(NAME) is a place where a test can make the process die,
+ * stop or get an error: FAULT=point:nth:kill|stop|err[,...] in the environment acts at the nth time (from 1,
+ * all threads counted together) the point is passed. A wrong FAULT ends the process, so that no test passes
+ * by a misspelt point. DAYDREAM_FAULT_LOG=file appends "<point> <pid>\n" the first time each point is passed
+ * in a process, so that a run can show that every point was reached. All points are rows of faults.def; in
+ * release builds they are nothing.
  */
 #pragma once
 
@@ -26,8 +27,8 @@ bool fault_hit(enum fault point);
 #endif
 
 /*
- * Mutants. DAYDREAM_MUTANT=name in a build with crash points switches one safeguard off, so that the suite can show
- * that it goes red: a fault test that has never failed proves nothing.
+ * Mutants. DAYDREAM_MUTANT=name in a build with crash points switches one safeguard off, so that the suite
+ * can show that it goes red: a fault test that has never failed proves nothing.
  */
 enum mutant {
 #define MUTANT(id, name, text) MUTANT_##id,

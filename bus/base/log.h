@@ -1,7 +1,8 @@
 /*
- * Structured logs: one JSON line per record on standard error: timestamp, level, program, message, module, function,
- * line, then the fields. The message is a constant sentence and serves as its id. Fields are typed by kv(). Below the
- * level (LOG_LEVEL) nothing is evaluated. A record is one write(2); strings are cut at 1024 bytes. Only loops log. Never put secrets or personal data into a field.
+ * Structured logs: one JSON line per record on standard error: timestamp, level, program, message, module,
+ * function, line, then the fields. The message is a constant sentence and serves as its id. Fields are typed
+ * by kv(). Below the level (LOG_LEVEL) nothing is evaluated. A record is one write(2); strings are cut at
+ * 1024 bytes. Only loops log. Never put secrets or personal data into a field.
  */
 #pragma once
 

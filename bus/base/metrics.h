@@ -1,6 +1,6 @@
 /*
- * Counters, gauges and histograms of this process: rows of counters.def, updated without locks, printed as Prometheus
- * text 0.0.4. Labels are few and fixed in the row, so cardinality is bounded by construction.
+ * Counters, gauges and histograms of this process: rows of counters.def, updated without locks, printed as
+ * Prometheus text 0.0.4. Labels are few and fixed in the row, so cardinality is bounded by construction.
  */
 #pragma once
 

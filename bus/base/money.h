@@ -12,6 +12,6 @@ int money_decimals(struct str currency);
 /* Exact: "599.99" with 2 decimals is 59999; "1.5" with 0 decimals, exponents, signs and overflow are INVALID.
  * Trailing zeros beyond the decimals are fine ("12990.00" CLP). */
 err money_parse(struct str number, int decimals, int64_t *ret) _must_use_;
-/* The part of a gross amount that is tax, rate in basis points (1900 = 19 %; 0 to 10^6), rounded half up; a negative
- * amount (a refund) gives exactly the negative tax. */
+/* The part of a gross amount that is tax, rate in basis points (1900 = 19 %; 0 to 10^6), rounded half up; a
+ * negative amount (a refund) gives exactly the negative tax. */
 int64_t money_included_tax(int64_t gross, int64_t basis_points);

@@ -1,8 +1,9 @@
 /*
- * Personal data at rest. Each person has a key of 32 bytes, kept wrapped (AES-256-GCM) by ENCRYPTION_KEY in the table
- * person_key; destroying the row makes every copy of that person's data unreadable. A sealed value is text that is
- * safe inside JSON: "sealed:1:<person uuid>:<base64url(nonce 12 ‖ ciphertext ‖ tag 16)>". Its plaintext is one JSON
- * value, so that an opened value is put back into a document where the sealed string stood.
+ * Personal data at rest. Each person has a key of 32 bytes, kept wrapped (AES-256-GCM) by ENCRYPTION_KEY in
+ * the table person_key; destroying the row makes every copy of that person's data unreadable. A sealed value
+ * is text that is safe inside JSON: "sealed:1:<person uuid>:<base64url(nonce 12 ‖ ciphertext ‖ tag 16)>". Its
+ * plaintext is one JSON value, so that an opened value is put back into a document where the sealed string
+ * stood.
  */
 #pragma once
 
@@ -21,10 +22,13 @@ struct seal_key seal_key_random(void);
 void seal_wrap(const struct seal_key *master, struct uuid person, const struct seal_key *key,
                uint8_t ret[static SEAL_WRAPPED]);
 /* INVALID when it was wrapped by another key, for another person, or changed. */
-err seal_unwrap(const struct seal_key *master, struct uuid person, struct str wrapped, struct seal_key *ret) _must_use_;
-struct str seal_value(const struct seal_key *key, struct uuid person, struct str json_value, struct arena *arena);
+err seal_unwrap(const struct seal_key *master, struct uuid person, struct str wrapped,
+                struct seal_key *ret) _must_use_;
+struct str seal_value(const struct seal_key *key, struct uuid person, struct str json_value,
+                      struct arena *arena);
 /* INVALID when the text is not sealed, or was changed, or the key is another person's. */
-err seal_open(const struct seal_key *key, struct str sealed, struct arena *arena, struct str *ret_json) _must_use_;
+err seal_open(const struct seal_key *key, struct str sealed, struct arena *arena,
+              struct str *ret_json) _must_use_;
 bool seal_is(struct str text);
 /* The person in a sealed text. */
 err seal_person(struct str sealed, struct uuid *ret) _must_use_;

@@ -53,17 +53,18 @@ size_t str_find(struct str s, char c);
 bool str_ieq(struct str a, struct str b);
 struct str str_trim(struct str s); /* without leading and trailing space, tab, CR, LF */
 
-/* Strict decimal integer: optional '-', digits, nothing else, no overflow, no leading zeros, no "-0"; else INVALID. */
+/* Strict decimal integer: optional '-', digits, nothing else, no overflow, no leading zeros, no "-0"; else
+ * INVALID. */
 err str_int64(struct str s, int64_t *ret) _must_use_;
 /* FNV-1a style 64-bit hash for in-memory tables; seeded per process, never stored. */
 uint64_t str_hash(struct str s);
-/* CRC-32C (Castagnoli, RFC 3720 §B.4) of the bytes: the partition hash. By the processor's instruction where there
- * is one, else by table; crc32c_table is the latter, for tests. */
+/* CRC-32C (Castagnoli, RFC 3720 §B.4) of the bytes: the partition hash. By the processor's instruction where
+ * there is one, else by table; crc32c_table is the latter, for tests. */
 uint32_t crc32c(struct str s);
 uint32_t crc32c_table(struct str s);
 
-/* Bytes of the well-formed UTF-8 sequence that s starts with (1-4; no surrogates, no overlong forms); 0 when s is
- * empty or starts with anything else. */
+/* Bytes of the well-formed UTF-8 sequence that s starts with (1-4; no surrogates, no overlong forms); 0 when
+ * s is empty or starts with anything else. */
 size_t utf8_sequence(struct str s);
 /* Code points of s; SIZE_MAX when s is not well-formed UTF-8. */
 size_t utf8_length(struct str s);

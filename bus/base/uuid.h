@@ -25,6 +25,7 @@ static inline bool uuid_is_nil(struct uuid id)
 {
     return uuid_eq(id, (struct uuid){{0}});
 }
-/* n random bytes from the kernel; aborts when there are none. RANDOM_SEED=n (test builds) makes them repeatable. */
+/* n random bytes from the kernel; aborts when there are none. RANDOM_SEED=n (test builds) makes them
+ * repeatable. */
 void random_bytes(void *p, size_t n);
 uint64_t random_u64(void);

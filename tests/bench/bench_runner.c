@@ -1,8 +1,8 @@
 /*
- * What the runner costs: N cart.add-item commands that stand in their lanes are processed by the workers of the cart
- * group, beside the bare loop (XREADGROUP 256 → one INSERT … unnest of id and body → COMMIT) over entries with the
- * same fields, on the same private servers with durability on. For whoever works on consumers/; the row of the table
- * of tests/bench/run comes from the whole shop.
+ * What the runner costs: N cart.add-item commands that stand in their lanes are processed by the workers of
+ * the cart group, beside the bare loop (XREADGROUP 256 → one INSERT … unnest of id and body → COMMIT) over
+ * entries with the same fields, on the same private servers with durability on. For whoever works on
+ * consumers/; the row of the table of tests/bench/run comes from the whole shop.
  *
  * bench_runner [commands [rounds [workers, 1 to 4]]]
  */
@@ -84,7 +84,8 @@ static const struct pg_stmt insert_product = {"insert_product", "INSERT INTO car
 static struct bench bench_open(int n)
 {
     char extra[1000];
-    snprintf(extra, sizeof(extra), "shared_buffers = 128MB\nrandom_page_cost = 1.1\n%s\n", getenv("BENCH_PG") ?: "");
+    snprintf(extra, sizeof(extra), "shared_buffers = 128MB\nrandom_page_cost = 1.1\n%s\n",
+             getenv("BENCH_PG") ?: "");
     const struct servers_options durable = {.pg_fsync = true, .pg_extra = extra};
     struct bench b = {.servers = servers_start(&durable), .arena = arena_new((size_t)1 << 30), .n = n};
     setenv("DATABASE_URL", servers_database_url(b.servers), 1);
@@ -234,8 +235,7 @@ static struct cost run_floor(struct bench *b)
     must(redis_callf(b->redis, NULL, "XGROUP CREATE bench:floor bench 0"));
     struct usage since = now(b);
     while (n < b->n) {
-        must(redis_callf(b->redis, &reply,
-                         "XREADGROUP GROUP bench bench COUNT 256 STREAMS bench:floor >"));
+        must(redis_callf(b->redis, &reply, "XREADGROUP GROUP bench bench COUNT 256 STREAMS bench:floor >"));
         n += (int)reply->items[0].items[1].n;
         insert_entries(b, &reply->items[0]);
         arena_reset(b->arena);
@@ -263,8 +263,8 @@ int main(int argc, char **argv)
         costs[i] = (floor.own_us + floor.postgres_us + floor.redis_us) /
                    (worker.own_us + worker.postgres_us + worker.redis_us);
     }
-    printf("median ratio %.2f by time, %.2f by CPU; flush p50 %lld us\n", median(ratios, rounds), median(costs, rounds),
-           (long long)histogram_quantile(HISTOGRAM_FLUSH_SECONDS, 0.5) / 1000);
+    printf("median ratio %.2f by time, %.2f by CPU; flush p50 %lld us\n", median(ratios, rounds),
+           median(costs, rounds), (long long)histogram_quantile(HISTOGRAM_FLUSH_SECONDS, 0.5) / 1000);
     if (getenv("BENCH_PAUSE"))
         pause();
     pg_close(b.pg);

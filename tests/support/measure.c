@@ -1,5 +1,6 @@
 /*
- * See measure.h. CPU time is read from schedstat, which counts nanoseconds; stat counts in hundredths of a second.
+ * See measure.h. CPU time is read from schedstat, which counts nanoseconds; stat counts in hundredths of a
+ * second.
  */
 #include "tests/support/measure.h"
 

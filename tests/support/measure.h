@@ -1,6 +1,6 @@
 /*
- * Measuring: CPU time and memory of processes from /proc, medians, latencies. On a machine that others use too the
- * CPU time of a piece of work is steadier than its duration, hence both are shown.
+ * Measuring: CPU time and memory of processes from /proc, medians, latencies. On a machine that others use
+ * too the CPU time of a piece of work is steadier than its duration, hence both are shown.
  */
 #pragma once
 
@@ -9,8 +9,8 @@
 
 /* CPU time so far, all threads, in nanoseconds; 0 when the process is gone. */
 int64_t cpu_ns(pid_t pid);
-/* The same for the process and its children (a postmaster and its backends); what children used that have ended and
- * were reaped meanwhile is missing. */
+/* The same for the process and its children (a postmaster and its backends); what children used that have
+ * ended and were reaped meanwhile is missing. */
 int64_t cpu_tree_ns(pid_t pid);
 /* CPU time of the calling thread. */
 int64_t cpu_thread_ns(void);

@@ -158,7 +158,7 @@ static void exec_postgres(const struct servers *s)
     snprintf(data, sizeof(data), "%s/data", s->dir);
     snprintf(program, sizeof(program), "%s/postgres", template_bindir());
     template_become_postgres();
-    prctl(PR_SET_PDEATHSIG, SIGQUIT); /* changing the user cleared it */
+    prctl(PR_SET_PDEATHSIG, SIGQUIT);                  /* changing the user cleared it */
     execl(program, program, "-D", data, (char *)NULL); /* it finds its files by the path it is called by */
 }
 

@@ -47,8 +47,8 @@ pid_t servers_pid(const struct servers *servers, enum servers_which which);
 void servers_kill(struct servers *servers, enum servers_which which);
 /* A clean end (SIGTERM, PostgreSQL: fast shutdown); returns when it is gone. */
 void servers_end(struct servers *servers, enum servers_which which);
-/* Starts a server that is down on its data and the same address; returns when it answers. From the same kind of thread
- * as servers_start: a server dies with the thread that started it. */
+/* Starts a server that is down on its data and the same address; returns when it answers. From the same kind
+ * of thread as servers_start: a server dies with the thread that started it. */
 void servers_restart(struct servers *servers, enum servers_which which);
 /* SIGSTOP and SIGCONT, for PostgreSQL with all its backends: connections stay open, nobody answers. */
 void servers_pause(struct servers *servers, enum servers_which which);

@@ -67,7 +67,8 @@ static bool loads_by(struct bus *bus, const struct table *table, int column, con
     const struct pg_stmt *load = rows_sql_load(table, column);
     explain->name = arena_printf(bus->arena, "explain_%s", load->name).p;
     explain->sql = arena_printf(bus->arena, "EXPLAIN %s", load->sql).p;
-    struct pg_array one = pg_array(bus->arena, PG_TEXT, 1); /* of none it would follow that no row is withdrawn */
+    struct pg_array one =
+        pg_array(bus->arena, PG_TEXT, 1); /* of none it would follow that no row is withdrawn */
     pg_array_text(&one, STR("x"));
     struct pg_param param = pg_array_param(&one);
     _cleanup_(pg_result_freep) struct pg_result *plan = NULL;
