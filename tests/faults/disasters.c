@@ -199,24 +199,22 @@ static void cut_clients(struct crowd *crowd)
 
 /* ---- consumers ---- */
 
-static bool taken_over(struct crowd *crowd)
-{
-    return shop_sql_becomes(
-        crowd->shop, 1, 20000,
-        "SELECT CASE WHEN bool_and(lease_until > now()) THEN count(DISTINCT owner) ELSE 0 END"
-        " FROM consumer_offset");
-}
+/* How many consumer processes own everything there is, as leases not run out say; 0 while something is free.
+ * Each thread of a process is an owner of its own, named "host-process" or "host-process.thread". */
+#define PROCESSES_THAT_OWN                                                                                   \
+    "SELECT CASE WHEN bool_and(lease_until > now())"                                                         \
+    " THEN count(DISTINCT (regexp_match(owner, '-([0-9]+)([.][0-9]+)?$'))[1]) ELSE 0 END FROM "              \
+    "consumer_offset"
 
 /* From now on it owns nothing, and does not know. */
 static void put_to_sleep(struct crowd *crowd)
 {
-    int64_t begin;
+    bool over = shop_sql_becomes(crowd->shop, 2, 20000, PROCESSES_THAT_OWN);
+    int64_t begin = shop_now_ms();
 
-    shop_sql_becomes(crowd->shop, 2, 20000,
-                     "SELECT count(DISTINCT owner) FROM consumer_offset WHERE lease_until > now()");
-    begin = shop_now_ms();
     shop_pause(crowd->shop, PROGRAM_CONSUMERS, 0);
-    within(crowd, "everything of a sleeper is taken over", taken_over(crowd) ? shop_now_ms() - begin : -1,
+    over = over && shop_sql_becomes(crowd->shop, 1, 20000, PROCESSES_THAT_OWN);
+    within(crowd, "everything of a sleeper is taken over", over ? shop_now_ms() - begin : -1,
            LEASE_MS + 1000);
 }
 
@@ -258,7 +256,10 @@ int64_t poison(struct crowd *crowd)
                           " AND reason <> 'behind-parked'",
                           victim))
         return -1;
-    return shop_now_ms() - begin;
+    begin = shop_now_ms() - begin;
+    shop_sql(crowd->shop, "INSERT INTO poisoned VALUES ('%s', %d) RETURNING op", victim,
+             atomic_load(&crowd->next));
+    return begin;
 }
 
 static void poison_a_cart(struct crowd *crowd)

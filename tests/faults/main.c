@@ -61,7 +61,7 @@ static bool understand(struct fault_case *c)
 
         snprintf(c->action, sizeof(c->action), "%s", colon + 1);
         snprintf(c->fault, sizeof(c->fault), "%s:%u:%s", point_names[c->point],
-                 1 + c->seed % (unsigned)point->at_most, c->action);
+                 1 + (c->seed * 31 + (unsigned)c->point * 7) % (unsigned)point->at_most, c->action);
         c->disaster = point->disaster ? disaster_find(point->disaster) : NULL;
         return strcmp(c->action, "kill") == 0 || strcmp(c->action, "stop") == 0 ||
                strcmp(c->action, "err") == 0;
@@ -124,6 +124,8 @@ static struct shop *open_shop(const struct fault_case *c)
     snprintf(timeout, sizeof(timeout), "PAYMENT_TIMEOUT_MS=%d", PAYMENT_TIMEOUT_MS);
     if (c->point >= 0)
         options.fault[points[c->point].program] = c->fault;
+    if (c->point >= 0 && points[c->point].alone)
+        options.consumers = 1;
     return shop_start(&options);
 }
 

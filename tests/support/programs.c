@@ -15,6 +15,8 @@
 
 #include "tests/support/template.h"
 
+enum { STOPPED_MS = 900 }; /* how long a crash point may stop a program that was asked to end */
+
 const char *const program_names[PROGRAMS] = {"daydream-api", "daydream-consumers", "daydream-producers"};
 
 /* What programs may inherit; nothing else of this process's environment reaches them. */
@@ -133,26 +135,6 @@ static void note_end(struct programs *programs, struct child *child, int status)
         atomic_fetch_add(&programs->crashed, 1);
 }
 
-int64_t programs_end(struct programs *programs, enum program program, int i, int64_t within_ms)
-{
-    struct child *child = &programs->children[program][i];
-    int64_t begin = shop_now_ms();
-    int status = 0;
-
-    pthread_mutex_lock(&programs->lock);
-    child->wanted = false;
-    if (child->pid > 0)
-        kill(child->pid, SIGTERM);
-    while (child->pid > 0 && shop_now_ms() - begin < within_ms) {
-        if (waitpid(child->pid, &status, WNOHANG) == child->pid)
-            note_end(programs, child, status);
-        else
-            poll(NULL, 0, 2);
-    }
-    pthread_mutex_unlock(&programs->lock);
-    return child->pid == 0 ? shop_now_ms() - begin : -1;
-}
-
 void programs_signal(struct programs *programs, enum program program, int i, int signal)
 {
     struct child *child = &programs->children[program][i];
@@ -167,30 +149,34 @@ void programs_signal(struct programs *programs, enum program program, int i, int
 
 /* ---- supervising ---- */
 
-static bool turn_child(struct programs *programs, enum program program, int i, int resume_after_ms)
+/* Notes what a child did by itself, and lets it go on when it stopped itself long enough ago. */
+static bool look_after(struct programs *programs, struct child *child, int resume_after_ms)
 {
-    struct child *child = &programs->children[program][i];
     int status = 0;
     pid_t pid = child->pid > 0 ? waitpid(child->pid, &status, WNOHANG | WUNTRACED) : 0;
 
-    if (pid > 0 && WIFSTOPPED(status)) {
-        if (!child->paused) {
-            child->stopped_ms = shop_now_ms();
-            atomic_fetch_add(&programs->self_stopped, 1);
-        }
-    } else if (pid > 0) {
+    if (pid > 0 && !WIFSTOPPED(status)) {
         note_end(programs, child, status);
+    } else if (pid > 0 && !child->paused) {
+        child->stopped_ms = shop_now_ms();
+        atomic_fetch_add(&programs->self_stopped, 1);
     }
-    if (child->pid == 0 && child->wanted) {
-        spawn(programs, program, i);
-        return true;
-    }
-    if (child->stopped_ms && shop_now_ms() - child->stopped_ms >= resume_after_ms) {
-        child->stopped_ms = 0;
-        kill(child->pid, SIGCONT);
-        return true;
-    }
-    return false;
+    if (child->pid == 0 || !child->stopped_ms || shop_now_ms() - child->stopped_ms < resume_after_ms)
+        return false;
+    child->stopped_ms = 0;
+    kill(child->pid, SIGCONT);
+    return true;
+}
+
+static bool turn_child(struct programs *programs, enum program program, int i, int resume_after_ms)
+{
+    struct child *child = &programs->children[program][i];
+    bool resumed = look_after(programs, child, resume_after_ms);
+
+    if (child->pid != 0 || !child->wanted)
+        return resumed;
+    spawn(programs, program, i);
+    return true;
 }
 
 int programs_turn(struct programs *programs, int resume_after_ms)
@@ -203,4 +189,26 @@ int programs_turn(struct programs *programs, int resume_after_ms)
             n += turn_child(programs, p, i, resume_after_ms);
     pthread_mutex_unlock(&programs->lock);
     return n;
+}
+
+int64_t programs_end(struct programs *programs, enum program program, int i, int64_t within_ms)
+{
+    struct child *child = &programs->children[program][i];
+    int64_t begin = shop_now_ms();
+    bool ended = false;
+
+    pthread_mutex_lock(&programs->lock);
+    child->wanted = false;
+    if (child->pid > 0)
+        kill(child->pid, SIGTERM);
+    pthread_mutex_unlock(&programs->lock);
+    while (!ended && shop_now_ms() - begin < within_ms) {
+        pthread_mutex_lock(&programs->lock);
+        look_after(programs, child, STOPPED_MS);
+        ended = child->pid == 0;
+        pthread_mutex_unlock(&programs->lock);
+        if (!ended)
+            poll(NULL, 0, 2);
+    }
+    return ended ? shop_now_ms() - begin : -1;
 }
