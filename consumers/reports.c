@@ -3,6 +3,7 @@
  * and then count for their products; a cancelled order's lines are forgotten. It has no effects but its own
  * tables, so it can be emptied and built anew from the log at any time.
  */
+#include "bus/topics.h"
 #include "consumers/group.h"
 
 struct report_line {
@@ -22,21 +23,24 @@ static const struct table line_table = {
                 COLUMN(INT, report_line, line_total)},
 };
 
+/* Orders of one product lie in many partitions, which may have several owners: a row for each, so that every
+ * row has one writer. Whoever reads adds them up. */
 struct product_sales {
     struct row row;
     struct uuid product_id;
     struct str currency, sku, name;
-    int64_t orders, units, revenue, updated_ms;
+    int64_t part, orders, units, revenue, updated_ms;
 };
 
 static const struct table sales_table = {
     .name = "product_sales",
     .size = sizeof(struct product_sales),
-    .keys = 2,
+    .keys = 3,
     .columns = {COLUMN(UUID, product_sales, product_id), COLUMN(TEXT, product_sales, currency),
-                COLUMN(TEXT, product_sales, sku), COLUMN(TEXT, product_sales, name),
-                COLUMN(INT, product_sales, orders), COLUMN(INT, product_sales, units),
-                COLUMN(INT, product_sales, revenue), COLUMN(INT, product_sales, updated_ms)},
+                COLUMN(INT, product_sales, part), COLUMN(TEXT, product_sales, sku),
+                COLUMN(TEXT, product_sales, name), COLUMN(INT, product_sales, orders),
+                COLUMN(INT, product_sales, units), COLUMN(INT, product_sales, revenue),
+                COLUMN(INT, product_sales, updated_ms)},
 };
 
 static enum answer order_placed(struct batch *b, const struct order_placed *e)
@@ -58,10 +62,12 @@ static enum answer order_placed(struct batch *b, const struct order_placed *e)
 static struct product_sales *sales_of(struct batch *b, const struct report_line *line)
 {
     struct product_sales *sales = NULL;
+    int64_t part = partition_of(batch_message(b)->key);
     while ((sales = rows_next(b, &sales_table, "product_id", VALUE_UUID(line->product_id), sales)))
-        if (str_eq(sales->currency, line->currency))
+        if (sales->part == part && str_eq(sales->currency, line->currency))
             return sales;
     sales = row_new(b, &sales_table);
+    sales->part = part;
     sales->product_id = line->product_id;
     sales->currency = line->currency;
     return sales;

@@ -168,3 +168,56 @@ Test(edges, many_parked_keys_cost_what_they_are)
     worker_free(w);
     bus_stop(&s);
 }
+
+extern const struct group reports_group;
+
+static struct event sold(struct bus *s, struct uuid order, struct uuid product, bool confirmed)
+{
+    struct order_placed_lines line = {.product_id = product,
+                                      .sku = STR("H-1"),
+                                      .name = STR("hat"),
+                                      .unit_price = 5,
+                                      .quantity = 1,
+                                      .line_total = 5};
+    struct order_placed placed = {.order_id = order,
+                                  .user_id = order,
+                                  .order_number = STR("1"),
+                                  .lines = &line,
+                                  .lines_n = 1,
+                                  .currency = STR("CLP"),
+                                  .payment_method = STR("test")};
+    struct order_confirmed after = {
+        .order_id = order, .user_id = order, .order_number = STR("1"), .currency = STR("CLP")};
+    return confirmed ? event_new(&message_types[ORDER_CONFIRMED], STR("test"), uuid_str(order, s->arena),
+                                 codec_encode(&shape_order_confirmed, &after, s->arena), s->arena)
+                     : event_new(&message_types[ORDER_PLACED], STR("test"), uuid_str(order, s->arena),
+                                 codec_encode(&shape_order_placed, &placed, s->arena), s->arena);
+}
+
+/* Orders of one product lie in many partitions, which several members own: their sums must not overwrite each
+ * other. */
+Test(edges, members_that_count_the_same_product_lose_nothing)
+{
+    enum { ORDERS = 1500 };
+    struct bus s = runner_bus(4);
+    struct uuid hat = uuid_v7(clock_ms());
+    struct runner *one = runner_start(&reports_group, "one"), *two = runner_start(&reports_group, "two");
+    runner_expect(&s, "SELECT count(DISTINCT owner) FROM consumer_offset WHERE topic = 'orders'", 2);
+    for (int i = 0; i < ORDERS; i += 10) {
+        struct event events[20];
+        for (int k = 0; k < 20; k += 2) {
+            struct uuid order = uuid_v7(clock_ms());
+            events[k] = sold(&s, order, hat, false);
+            events[k + 1] = sold(&s, order, hat, true);
+        }
+        eventlog_queue(s.pg, events, 20, s.arena);
+        pg_sync(s.pg, NULL, NULL);
+        bus_must(pg_wait(s.pg, 5000));
+    }
+    runner_expect(&s, "SELECT sum(seq)::bigint FROM consumer_offset WHERE topic = 'orders'", 2 * ORDERS);
+    cr_expect_eq(bus_query(&s, "SELECT units FROM door_sales"), ORDERS);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM report_line"), 0);
+    runner_stop(one);
+    runner_stop(two);
+    bus_stop(&s);
+}
