@@ -12,49 +12,41 @@
 
 enum { READ_BYTES = 1 << 20, READ_TIMEOUT_MS = 30000 };
 
-#define GIVEN                                                                                                \
-    "WITH e AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[],"         \
-    "  $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],"                \
-    "  $12::text[], $13::text[], $14::text[]) WITH ORDINALITY x(topic, part, id, source, type, subject,"     \
-    "  time, dataschema, partitionkey, correlationid, causationid, actor, traceparent, data, n)),"
 #define TAKE_NUMBERS                                                                                         \
-    " h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"                                             \
-    "  SELECT topic, part::int, count(*), $15::bigint FROM e GROUP BY 1, 2 ORDER BY 1, 2"                    \
+    "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"                                         \
+    "  SELECT topic, part::int, n, $1::bigint FROM unnest($2::text[], $3::bigint[], $4::bigint[])"           \
+    "   AS x(topic, part, n) ORDER BY 1, 2"                                                                  \
     "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)" \
     "  RETURNING topic, part, seq, ms)"
+/* A left join: an event without a head must fail. */
 #define INSERT_EVENTS                                                                                        \
-    ", l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema,"      \
+    " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema,"       \
     "  partitionkey, correlationid, causationid, actor, traceparent, data)"                                  \
-    "  SELECT h.topic, h.part, h.seq - count(*) OVER w +"                                                    \
-    "    row_number() OVER (PARTITION BY e.topic, e.part ORDER BY e.n),"                                     \
-    "  h.ms, e.id, e.source, e.type, e.subject, e.time, e.dataschema, e.partitionkey, e.correlationid,"      \
-    "  e.causationid, e.actor, e.traceparent, e.data"                                                        \
-    "  FROM e JOIN h ON h.topic = e.topic AND h.part = e.part WINDOW w AS (PARTITION BY e.topic, e.part))"
+    "  SELECT h.topic, h.part, h.seq - e.behind, h.ms, e.id, e.source, e.type, e.subject, e.time,"           \
+    "   e.dataschema, e.partitionkey, e.correlationid, e.causationid, e.actor, e.traceparent, e.data"        \
+    "  FROM unnest($5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[],"             \
+    "   $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],"          \
+    "   $18::text[], $19::text[]) AS e(topic, part, behind, id, source, type, subject, time, dataschema,"    \
+    "   partitionkey, correlationid, causationid, actor, traceparent, data)"                                 \
+    "  LEFT JOIN h ON h.topic = e.topic AND h.part = e.part)"                                                \
+    " SELECT topic, part, seq, ms FROM h"
 
 /* The upsert of the heads is what locks: SELECT … FOR UPDATE would miss heads that do not exist yet. Each
  * returned row is a head after the append; the events of that partition have the sequence numbers up to it,
  * in the given order. How many events each head gets, and how many of its partition stand behind an event, is
  * counted by the caller: counted here, by window functions, it cost as much as writing the rows. */
-static const struct pg_stmt append_events = {
-    "append_events",
-    "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"
-    "  SELECT topic, part::int, n, $1::bigint FROM unnest($2::text[], $3::bigint[], $4::bigint[])"
-    "   AS x(topic, part, n) ORDER BY 1, 2"
-    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)"
-    "  RETURNING topic, part, seq, ms),"
-    " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema, "
-    "partitionkey,"
-    "  correlationid, causationid, actor, traceparent, data)"
-    "  SELECT h.topic, h.part, h.seq - e.behind, h.ms, e.id, e.source, e.type, e.subject, e.time, "
-    "e.dataschema,"
-    "  e.partitionkey, e.correlationid, e.causationid, e.actor, e.traceparent, e.data"
-    "  FROM unnest($5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[], $11::text[], "
-    "$12::text[],"
-    "   $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[])"
-    "   AS e(topic, part, behind, id, source, type, subject, time, dataschema, partitionkey, correlationid,"
-    "   causationid, actor, traceparent, data)"
-    "  LEFT JOIN h ON h.topic = e.topic AND h.part = e.part)" /* left: a row without a head must fail */
-    " SELECT topic, part, seq, ms FROM h"};
+static const struct pg_stmt append_events = {"append_events", TAKE_NUMBERS "," INSERT_EVENTS};
+
+#ifdef DAYDREAM_FAULTS
+/* The mutant: numbers are taken in a transaction of their own, and whoever fails or dies behind it leaves a
+ * gap. */
+static const struct pg_stmt take_numbers = {"mutant_take_numbers", TAKE_NUMBERS " SELECT count(*) FROM h"};
+static const struct pg_stmt insert_events = {
+    "mutant_insert_events",
+    "WITH h AS (SELECT s.topic, s.part, s.seq, s.ms FROM stream_head s"
+    "  JOIN unnest($2::text[], $3::bigint[], $4::bigint[]) AS x(topic, part, n) USING (topic, part)"
+    "  WHERE $1::bigint > 0)," INSERT_EVENTS};
+#endif
 
 /* At most 1 MB of data, but always the first row. */
 static const struct pg_stmt read_events = {
@@ -187,7 +179,15 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
         behind[i] = head_or_new(append, &events[i])->seq++;
     heads_params(append, arena, params + 1);
     events_params(append, behind, arena, params + 4);
-    pg_queue(pg, &append_events, 4 + EVENT_COLUMNS, params, on_appended, append);
+    const struct pg_stmt *stmt = &append_events;
+#ifdef DAYDREAM_FAULTS
+    if (mutant(MUTANT_HEAD_ORDER)) {
+        pg_queue(pg, &take_numbers, 4, params, NULL, NULL);
+        pg_sync(pg, NULL, NULL);
+        stmt = &insert_events;
+    }
+#endif
+    pg_queue(pg, stmt, 4 + EVENT_COLUMNS, params, on_appended, append);
 }
 
 /* ---- read ---- */
