@@ -76,7 +76,7 @@ bool password_fits_policy(struct str password, const char **ret_sentence)
 
 static bool make(struct job *job)
 {
-    assert(sizeof(job->hash) >= crypto_pwhash_STRBYTES);
+    static_assert(sizeof(job->hash) >= crypto_pwhash_STRBYTES, "the hash fits");
     return crypto_pwhash_str_alg(job->hash, job->password, job->n, PASSES, MEMORY_BYTES,
                                  crypto_pwhash_ALG_ARGON2ID13) == 0;
 }

@@ -49,7 +49,8 @@ void bus_stop(struct bus *bus)
     bus->servers = servers_stop(bus->servers);
 }
 
-static struct str formatted(struct bus *bus, const char *format, va_list list)
+__attribute__((format(printf, 2, 0))) static struct str formatted(struct bus *bus, const char *format,
+                                                                  va_list list)
 {
     char *text;
     if (vasprintf(&text, format, list) < 0)

@@ -84,7 +84,7 @@ static PGresult *query(struct shop *shop, const char *sql)
     }
 }
 
-static char *vtext(struct shop *shop, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static char *vtext(struct shop *shop, const char *format, va_list args)
 {
     char *sql, *text;
     PGresult *r;
