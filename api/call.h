@@ -55,7 +55,10 @@ struct call {
     int part;
     void *sealed; /* a copy of message */
     struct wait wait;
-    bool repeat; /* the key was known: the same id is published again */
+    bool repeat;       /* the key was known: the same id is published again */
+    struct uuid known; /* the id that the key mapped to */
+    struct str
+        instead; /* the key was known, its command ended without a chance: that id, which ours replaces */
     int64_t begun_ms;
     void *own; /* the spec's */
 };

@@ -225,6 +225,37 @@ static void on_published(void *data, const struct redis_reply *reply)
 }
 
 static void publish_again(struct call *call, struct uuid id);
+static void send_command(struct call *call);
+
+/* A lost command, or one refused because something did not come in time, had no effect and its row holds no
+ * key. */
+static bool had_no_chance(const struct outcome *o)
+{
+    return str_is(o->status, "lost") ||
+           (str_is(o->status, "rejected") && o->http == err_http(ERR_UNAVAILABLE));
+}
+
+/* The command that the key names: over without a chance, ours takes its place; anything else is published
+ * again, and so it is when PostgreSQL cannot say. */
+static void on_known_row(void *data, err e, const struct outcome *o)
+{
+    struct call *call = data;
+    struct uuid id = call->known;
+    if (failed(e) || !o || !had_no_chance(o)) {
+        publish_again(call, id);
+        return;
+    }
+    call->instead = uuid_str(id, call->req->arena);
+    send_command(call);
+}
+
+static void look_at_known(struct call *call, struct uuid id)
+{
+    call->known = id;
+    err e = outcome_select(call->door, id, on_known_row, call, call->req->arena);
+    if (failed(e))
+        publish_again(call, id);
+}
 
 /* ["known", id, fingerprint]: the same request again, or another one under the same key. */
 static void publish_known(struct call *call, struct str id_text, struct str fingerprint)
@@ -236,7 +267,7 @@ static void publish_known(struct call *call, struct str id_text, struct str fing
     else if (!str_eq(fingerprint, call->fingerprint))
         call_refuse(call, FAIL(KEY_REUSED, "This Idempotency-Key was used with another request."));
     else
-        publish_again(call, id);
+        look_at_known(call, id);
 }
 
 static void on_keyed(void *data, const struct redis_reply *reply)
@@ -281,7 +312,8 @@ static void send_command(struct call *call)
     struct envelope envelope = envelope_of(call);
     begin_wait(call);
     if (call->key.p && !call->repeat)
-        lane_publish_keyed(redis, &envelope, conf_int(SET_LANE_CAP), key_ttl_ms, on_keyed, call);
+        lane_publish_keyed(redis, &envelope, call->instead, conf_int(SET_LANE_CAP), key_ttl_ms, on_keyed,
+                           call);
     else
         lane_publish(redis, &envelope, on_published, call);
 #ifdef DAYDREAM_FAULTS

@@ -12,6 +12,8 @@
 
 enum { LOOK_MAX = 4096, SCRATCH = 1 << 20 };
 
+static const int64_t EVERYBODY = INT64_MAX - 1; /* later than any time somebody waits until */
+
 struct awaited {
     struct idmap_node node;
     struct wait *first;
@@ -28,6 +30,7 @@ struct waiters {
     struct uuid hinted[LOOK_MAX]; /* to be asked for at once; one more is left to the next look at all */
     size_t hinted_n;
     bool looking_all, looking_hinted;
+    bool drained; /* whoever waits from now on is told at once */
 };
 
 bool outcome_is_final(const struct outcome *o)
@@ -116,9 +119,8 @@ static void tell_rows(struct waiters *waiters, const struct pg_result *rows)
     }
 }
 
-static void tell_late(struct waiters *waiters)
+static void tell_late(struct waiters *waiters, int64_t now)
 {
-    int64_t now = clock_mono_ms();
     struct wait *late = NULL;
     struct idmap_node *newer;
     for (struct idmap_node *node = waiters->map.oldest; node; node = newer) {
@@ -216,7 +218,7 @@ static void on_hint(void *data, struct str channel, struct str payload)
 static void on_timer(uv_timer_t *timer)
 {
     struct waiters *waiters = timer->data;
-    tell_late(waiters);
+    tell_late(waiters, waiters->drained ? EVERYBODY : clock_mono_ms());
     look_all(waiters);
     if (!waiters->map.n)
         uv_timer_stop(timer);
@@ -273,11 +275,8 @@ void wait_end(struct waiters *waiters, struct wait *wait)
 
 void waiters_drain(struct waiters *waiters)
 {
-    while (waiters->map.oldest) {
-        struct wait *wait = ((struct awaited *)waiters->map.oldest)->first;
-        wait_end(waiters, wait);
-        wait->fn(wait, NULL);
-    }
+    waiters->drained = true;
+    tell_late(waiters, EVERYBODY);
 }
 
 /* ---- life ---- */

@@ -47,7 +47,8 @@ void wait_begin(struct waiters *waiters, struct wait *wait);
 void wait_until(struct waiters *waiters, struct wait *wait, int64_t until_ms, bool now);
 /* Gives up; nothing is told. Does nothing when it does not wait. */
 void wait_end(struct waiters *waiters, struct wait *wait);
-/* Tells everybody NULL. */
+/* Tells NULL to everybody, and to those whose wait_until comes later soon after it: until then nothing was
+ * accepted. */
 void waiters_drain(struct waiters *waiters);
 
 /* One look at a row, without waiting: fn(data, e, outcome); outcome NULL: there is no row. */

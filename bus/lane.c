@@ -26,23 +26,23 @@ void lane_publish(struct redis *redis, const struct envelope *command, redis_fn 
     redis_send(redis, fn, data, 3 + envelope_words(command, true, words + 3), words);
 }
 
-/* KEYS lane, key map. ARGV cap, ttl, "id fingerprint", fields… The entry comes before the map: a crash cannot
- * leave a key that names a command which is nowhere. */
+/* KEYS lane, key map. ARGV cap, ttl, "id fingerprint", the id it replaces or "", fields… The entry comes
+ * before the map: a crash cannot leave a key that names a command which is nowhere. */
 static struct redis_script publish_keyed = {
     .source = "local known = redis.call('GET', KEYS[2])\n"
               "if known then\n"
               "  local id, fingerprint = string.match(known, '^(%S+) (%S*)$')\n"
-              "  return {'known', id or '', fingerprint or ''}\n"
+              "  if not id or id ~= ARGV[4] then return {'known', id or '', fingerprint or ''} end\n"
               "end\n"
               "local n = redis.call('XLEN', KEYS[1])\n"
               "if n >= tonumber(ARGV[1]) then return {'full', n} end\n"
-              "local entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))\n"
+              "local entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))\n"
               "redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])\n"
               "return {'new', entry}\n",
 };
 
-void lane_publish_keyed(struct redis *redis, const struct envelope *command, int64_t cap, int64_t ttl_ms,
-                        redis_fn *fn, void *data)
+void lane_publish_keyed(struct redis *redis, const struct envelope *command, struct str instead, int64_t cap,
+                        int64_t ttl_ms, redis_fn *fn, void *data)
 {
     char lane[STREAM_NAME], map[1024], value[256], caps[24], ttl[24];
     lane_of(command, lane);
@@ -54,9 +54,9 @@ void lane_publish_keyed(struct redis *redis, const struct envelope *command, int
     snprintf(caps, sizeof(caps), "%lld", (long long)cap);
     snprintf(ttl, sizeof(ttl), "%lld", (long long)ttl_ms);
 
-    struct str words[6 + COMMAND_WORDS] = {STR("2"),     str_of(lane), str_of(map),
-                                           str_of(caps), str_of(ttl),  str_of(value)};
-    redis_script_send(redis, &publish_keyed, fn, data, 6 + envelope_words(command, true, words + 6), words);
+    struct str words[7 + COMMAND_WORDS] = {STR("2"),    str_of(lane),  str_of(map), str_of(caps),
+                                           str_of(ttl), str_of(value), instead};
+    redis_script_send(redis, &publish_keyed, fn, data, 7 + envelope_words(command, true, words + 7), words);
 }
 
 err entry_id_parse(struct str text, int64_t *ret_ms, int64_t *ret_seq)

@@ -14,9 +14,10 @@ void lane_publish(struct redis *redis, const struct envelope *command, redis_fn 
 
 /* Queues the keyed publish: maps (client, idempotency key) to the id and fingerprint for ttl_ms and appends,
  * in one script. fn gets an array: ["new", entry id] or ["known", id text, fingerprint] (nothing appended) or
- * ["full", length]. cap: lane length above which it refuses. */
-void lane_publish_keyed(struct redis *redis, const struct envelope *command, int64_t cap, int64_t ttl_ms,
-                        redis_fn *fn, void *data);
+ * ["full", length]. cap: lane length above which it refuses. instead: an id text; the key counts as new when
+ * it maps to that command, which ended without having had a chance. STR_NONE: none. */
+void lane_publish_keyed(struct redis *redis, const struct envelope *command, struct str instead, int64_t cap,
+                        int64_t ttl_ms, redis_fn *fn, void *data);
 
 /* An entry read from a lane or stream. */
 struct entry {

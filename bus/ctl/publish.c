@@ -102,8 +102,8 @@ static err send_all(struct ctl *ctl, const struct seal_key *master, struct sendi
         bool again = !uuid_is_nil(list[i].known);
         TRY(envelope_make(ctl, master, list[i].outgoing, arena, &envelope));
         if (envelope.idempotencykey.p && !again)
-            lane_publish_keyed(ctl->redis, &envelope, conf_int(SET_LANE_CAP), key_ttl_ms, on_published,
-                               &list[i]);
+            lane_publish_keyed(ctl->redis, &envelope, STR_NONE, conf_int(SET_LANE_CAP), key_ttl_ms,
+                               on_published, &list[i]);
         else
             lane_publish(ctl->redis, &envelope, on_published, &list[i]);
     }

@@ -75,7 +75,7 @@ static void see(void *data, const struct redis_reply *reply)
 static struct answer_seen publish_keyed(const struct envelope *e, int64_t cap, int64_t ttl)
 {
     struct answer_seen seen = {0};
-    lane_publish_keyed(redis, e, cap, ttl, see, &seen);
+    lane_publish_keyed(redis, e, STR_NONE, cap, ttl, see, &seen);
     must(redis_wait(redis, 5000));
     cr_assert_eq(seen.calls, 1);
     return seen;

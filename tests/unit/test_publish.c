@@ -115,6 +115,28 @@ Test(publish, a_known_key_is_the_same_command)
     cr_expect(str_eq(entries[0].envelope.fingerprint, entries[1].envelope.fingerprint));
 }
 
+/* Refused for want of time, or lost: nothing was done and no row holds the key, so the same key may try
+ * again. */
+Test(publish, a_key_whose_command_had_no_chance_is_free)
+{
+    struct entry *entries;
+    char first[64], second[64];
+    cr_assert_eq(add("k1", 1), 202);
+    snprintf(first, sizeof(first), "%s", command_of(&door->reply));
+    opened_entries(door, TOPIC_CARTS, &entries);
+    opened_result(door, &entries[0].envelope, "rejected", 503, "{\"error\":\"UNAVAILABLE\"}");
+    cr_assert_eq(add("k1", 2), 422);
+    cr_assert_eq(add("k1", 1), 202);
+    snprintf(second, sizeof(second), "%s", command_of(&door->reply));
+    cr_expect_str_neq(second, first);
+    cr_assert_eq(add("k1", 1), 202);
+    cr_expect_str_eq(command_of(&door->reply), second);
+    bus_sql(&door->bus, "SELECT command_lost('%s')", second);
+    cr_assert_eq(add("k1", 1), 202);
+    cr_expect_str_neq(command_of(&door->reply), second);
+    cr_expect_str_neq(command_of(&door->reply), first);
+}
+
 Test(publish, keys_belong_to_their_client)
 {
     const char *other;

@@ -259,6 +259,20 @@ Test(wait, a_drain_answers_who_waits)
     cr_expect_lt(clock_mono_ms() - begun, 2000);
 }
 
+/* While Redis has not replied, nothing was accepted: also a drain does not say so. */
+Test(wait, a_drain_does_not_accept_what_redis_has_not)
+{
+    struct waiter w;
+    servers_pause(door->bus.servers, SERVER_REDIS);
+    begin(&w, clear_cart(30));
+    clock_sleep_ms(200); /* for the request to come in; if it has not, nothing is proved and nothing fails */
+    server_drain(door->server);
+    join(&w);
+    cr_expect_neq(w.reply.status, 202);
+    door->server = server_stop(door->server);
+    servers_resume(door->bus.servers, SERVER_REDIS);
+}
+
 /* ---- polling ---- */
 
 Test(wait, polling_knows_what_is_on_its_way)
