@@ -9,17 +9,15 @@
 #include "bus/base/uuid.h"
 #include "bus/base/clock.h"
 
-#define REASONS(R)                                                                                           \
-    R(200, "OK")                                                                                             \
-    R(201, "Created")                                                                                        \
-    R(202, "Accepted")                                                                                       \
-    R(204, "No Content")                                                                                     \
-    R(304, "Not Modified") R(400, "Bad Request") R(401, "Unauthorized") R(403, "Forbidden")                  \
-        R(404, "Not Found") R(405, "Method Not Allowed") R(409, "Conflict") R(412, "Precondition Failed")    \
-            R(413, "Content Too Large") R(414, "URI Too Long") R(415, "Unsupported Media Type")              \
-                R(422, "Unprocessable Content") R(429, "Too Many Requests")                                  \
-                    R(431, "Request Header Fields Too Large") R(500, "Internal Server Error")                \
-                        R(503, "Service Unavailable") R(504, "Gateway Timeout")
+/* clang-format off */
+#define REASONS(R) \
+    R(200, "OK") R(201, "Created") R(202, "Accepted") R(204, "No Content") \
+    R(304, "Not Modified") R(400, "Bad Request") R(401, "Unauthorized") R(403, "Forbidden") \
+    R(404, "Not Found") R(405, "Method Not Allowed") R(409, "Conflict") R(412, "Precondition Failed") \
+    R(413, "Content Too Large") R(414, "URI Too Long") R(415, "Unsupported Media Type") R(422, "Unprocessable Content") \
+    R(429, "Too Many Requests") R(431, "Request Header Fields Too Large") R(500, "Internal Server Error") R(503, "Service Unavailable") \
+    R(504, "Gateway Timeout")
+/* clang-format on */
 
 static const struct str status_lines[600] = {
 #define R(status, reason)                                                                                    \
