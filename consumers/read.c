@@ -126,7 +126,8 @@ static void send_command_read(struct worker *w)
     size_t lanes = 0;
     for (size_t i = 0; i < w->n_parts; i++)
         history |= reads_commands(w, &w->parts[i]) && w->parts[i].history;
-    struct str count = arena_printf(w->arena, "%d", (int)(history ? history_count(w) : w->count_commands));
+    w->count_history = history_count(w);
+    struct str count = arena_printf(w->arena, "%d", (int)(history ? w->count_history : w->count_commands));
     struct str group = str_of(w->group->name);
     const struct str head[] = {STR("XREADGROUP"), STR("GROUP"), group, group, STR("COUNT"), count};
     for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
@@ -136,11 +137,14 @@ static void send_command_read(struct worker *w)
         word(&words, arena_printf(w->arena, "%d", BLOCK_MS));
     }
     word(&words, STR("STREAMS"));
-    for (size_t i = 0; i < w->n_parts; i++)
-        if (reads_commands(w, &w->parts[i]) && w->parts[i].history == history) {
-            word(&words, str_of(w->parts[i].lane));
-            lanes++;
-        }
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        bool read = reads_commands(w, p) && p->history == history;
+        p->asked = read && history;
+        if (read)
+            word(&words, str_of(p->lane));
+        lanes += read;
+    }
     for (size_t i = 0; i < lanes; i++)
         word(&words, history ? STR("0") : STR(">"));
     if (lanes) {
@@ -245,18 +249,17 @@ static err check_pels(struct worker *w, bool all)
 }
 
 /* A lane's history ends when a read from 0 brings less than was asked for: the batch in hand is then the
- * whole PEL. */
+ * whole PEL. Lanes taken while the read was on its way are not in it. */
 static void end_histories(struct worker *w)
 {
-    int64_t asked = history_count(w);
     for (size_t i = 0; i < w->n_parts; i++) {
         struct partition *p = &w->parts[i];
-        if (!p->history || !reads_commands(w, p))
+        if (!p->asked)
             continue;
         int64_t n = 0;
         for (size_t k = 0; k < w->n_read; k++)
             n += w->read[k].command && w->read[k].topic == p->topic && w->read[k].part == p->part;
-        if (n < asked)
+        if (n < w->count_history)
             p->history = false;
     }
 }

@@ -52,6 +52,7 @@ struct worker {
     bool reading_commands, reading_history; /* a command read is on its way; it reads from 0 */
     bool read_ok, refused;                  /* how the last one was answered */
     int64_t count_commands, count_events;   /* entries per lane to ask for */
+    int64_t count_history;                  /* entries per lane the last read from 0 asked for */
     /* monotonic times, ms */
     int64_t next_lease_ms, next_heal_ms, next_pels_ms, skipped_since_ms;
     int failures; /* consecutive, for the backoff */
