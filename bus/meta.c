@@ -108,6 +108,26 @@ static err redis_durable(struct redis *redis)
     return OK;
 }
 
+/* In production Redis must know who speaks: a default user without a password may do everything, for
+ * everybody who reaches its port. A user who may not ask about users is one of an ACL. */
+static err redis_guarded(struct redis *redis)
+{
+    const struct redis_reply *reply;
+    if (!conf_production())
+        return OK;
+    err e = redis_callf(redis, &reply, "ACL GETUSER default");
+    if (e.code == ERR_REDIS_REFUSED)
+        return OK;
+    TRY(e);
+    for (size_t i = 0; i + 1 < reply->n; i += 2)
+        for (size_t f = 0; str_is(reply->items[i].text, "flags") && f < reply->items[i + 1].n; f++)
+            if (str_is(reply->items[i + 1].items[f].text, "nopass"))
+                return FAIL(CONFIG,
+                            "this Redis lets everybody in: give its default user a password or switch it off"
+                            " (ACL SETUSER default off), which ENVIRONMENT=production asks for");
+    return OK;
+}
+
 /* ---- public ---- */
 
 static err check(struct pg *pg, struct redis *redis)
@@ -115,6 +135,7 @@ static err check(struct pg *pg, struct redis *redis)
     int p = 0;
     TRY(meta_read(pg, &p));
     TRY(redis_durable(redis));
+    TRY(redis_guarded(redis));
     TRY(meta_mirror(redis, p));
     partitions_set(p);
     return OK;

@@ -235,3 +235,15 @@ Test(migrate, waiting_ends_when_the_servers_are_there_or_when_told)
     pg_close(own);
     redis_close(redis);
 }
+
+Test(migrate, production_refuses_a_redis_that_lets_everybody_in)
+{
+    must(migrate_up(pg, REAL, 8, NULL, NULL));
+    struct redis *redis;
+    must(redis_open(servers_redis_url(servers), &redis));
+    conf_set(SET_ENVIRONMENT, "production");
+    cr_assert_eq(meta_check(pg, redis).code, ERR_CONFIG);
+    redis_do("ACL SETUSER default resetpass >a-password-of-some-length");
+    cr_assert_eq(meta_check(pg, redis).code, ERR_NONE, "%s", err_text(OK));
+    redis_close(redis);
+}
