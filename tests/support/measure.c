@@ -81,6 +81,11 @@ int64_t memory_resident(pid_t pid)
     return status_bytes(pid, "VmRSS");
 }
 
+int64_t memory_peak(pid_t pid)
+{
+    return status_bytes(pid, "VmHWM");
+}
+
 int64_t memory_anonymous(pid_t pid)
 {
     return status_bytes(pid, "RssAnon");

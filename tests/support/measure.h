@@ -17,6 +17,8 @@ int64_t cpu_thread_ns(void);
 /* Resident memory in bytes; anonymous alone leaves out mapped files (programs, libraries, shared buffers). */
 int64_t memory_resident(pid_t pid);
 int64_t memory_anonymous(pid_t pid);
+/* The most it ever had resident. */
+int64_t memory_peak(pid_t pid);
 
 /* The middle one of n ≥ 1 values; the list is sorted. */
 double median(double *values, int n);

@@ -1,0 +1,97 @@
+/*
+ * The soak: add-to-cart at half of what the shop accepts, minute after minute; nothing may grow. Prints a line per
+ * minute; ends with 1 when the last minute has more than 5 % more resident memory in any program, or a p99 above 1.2
+ * times, than minute 2. The commands are spread over the users; latency counts from when a request was due.
+ *
+ * bench_soak [--minutes N] [--rate COMMANDS_PER_SECOND]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/bench/support/rows.h"
+
+enum { CONNECTIONS = 32, MEASURED = 20000, MINUTES_MAX = 600, SETTLED = 2 };
+
+static struct minute {
+    double p99_ms;
+    int64_t memory[PROGRAMS];
+} minutes[MINUTES_MAX + 1];
+
+static void run(struct bench *b, const struct str *requests, int64_t n, double rate, struct load_result *r)
+{
+    load_run(&(struct load){.port = shop_port(b->shop, 0),
+                            .connections = CONNECTIONS,
+                            .requests = requests,
+                            .n_requests = BENCH_USERS,
+                            .total = n,
+                            .per_second = rate,
+                            .expected = 202},
+             r);
+    if (r->good != n)
+        shop_die(b->shop, "%lld of %lld commands were accepted; one was answered %d", (long long)r->good, (long long)n,
+                 r->other_status);
+}
+
+static void measure_minute(struct bench *b, const struct str *requests, double rate, int minute)
+{
+    struct load_result r;
+    struct minute *m = &minutes[minute];
+    run(b, requests, (int64_t)(rate * 60), rate, &r);
+    m->p99_ms = (double)latency_quantile(&r.latencies, 0.99) / 1e6;
+    for (enum program p = 0; p < PROGRAMS; p++)
+        m->memory[p] = memory_resident(shop_pid(b->shop, p, 0));
+    printf("minute %3d  %6.0f/s  p50 %6.2f ms  p99 %7.2f ms  backlog %6lld  MB: door %.1f, consumers %.1f, producers %.1f\n",
+           minute, (double)r.good / r.seconds, (double)latency_quantile(&r.latencies, 0.5) / 1e6, m->p99_ms,
+           (long long)bench_backlog(b, "carts"), (double)m->memory[PROGRAM_API] / 1048576,
+           (double)m->memory[PROGRAM_CONSUMERS] / 1048576, (double)m->memory[PROGRAM_PRODUCERS] / 1048576);
+}
+
+static bool verdict(int last)
+{
+    static const char *const names[PROGRAMS] = {"door", "consumers", "producers"};
+    const struct minute *early = &minutes[SETTLED < last ? SETTLED : 1], *late = &minutes[last];
+    bool good = late->p99_ms <= early->p99_ms * 1.2;
+    printf("p99 %.2f -> %.2f ms: x %.2f, at most 1.2: %s\n", early->p99_ms, late->p99_ms, late->p99_ms / early->p99_ms,
+           good ? "ok" : "short");
+    for (enum program p = 0; p < PROGRAMS; p++) {
+        double growth = 100.0 * (double)(late->memory[p] - early->memory[p]) / (double)early->memory[p];
+        printf("memory of %s %+.1f %%, at most +5: %s\n", names[p], growth, growth <= 5 ? "ok" : "short");
+        good &= growth <= 5;
+    }
+    return good;
+}
+
+int main(int argc, char **argv)
+{
+    int last = 10;
+    double rate = 0;
+    for (int i = 1; i + 1 < argc; i += 2)
+        if (strcmp(argv[i], "--minutes") == 0)
+            last = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--rate") == 0)
+            rate = atof(argv[i + 1]);
+    if (argc % 2 == 0 || last < 1 || last > MINUTES_MAX || rate < 0) {
+        fprintf(stderr, "usage: bench_soak [--minutes N] [--rate COMMANDS_PER_SECOND]\n");
+        return 2;
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    struct bench *b = bench_start(MEASURED);
+    struct str requests[BENCH_USERS];
+    struct load_result r;
+    bench_scene(b);
+    for (int i = 0; i < BENCH_USERS; i++)
+        requests[i] = bench_add_to_cart(b, i, -1, b->arena);
+    if (rate <= 0) {
+        run(b, requests, MEASURED, 0, &r);
+        rate = (double)MEASURED / r.seconds / 2;
+        shop_is_quiet(b->shop, 0);
+    }
+    for (int minute = 1; minute <= last; minute++)
+        measure_minute(b, requests, rate, minute);
+    bool good = verdict(last);
+    if (!shop_is_quiet(b->shop, 0))
+        shop_die(b->shop, "the shop does not come to rest");
+    bench_stop(b);
+    return good ? 0 : 1;
+}
