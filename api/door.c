@@ -89,7 +89,8 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     memcpy(door->channel, "res:", 4);
     uuid_print(uuid_v7(clock_ms()), door->channel + 4);
     door->redis = redis_poll_new(loop_uv(loop), shop->redis_url, NULL, NULL);
-    door->pg = pg_poll_new(loop_uv(loop), shop->database_url, "dd_door", PG_CONNECTIONS);
+    door->pg = pg_poll_new(loop_uv(loop), shop->database_url, "dd_door", PG_POLL_WALKS, PG_CONNECTIONS);
+    door->counting = pg_poll_new(loop_uv(loop), shop->database_url, "dd_door", PG_POLL_COUNTS, 1);
     door->persons = persons_new(door);
     door->passwords = passwords_new(loop);
     door->waiters = waiters_new(door, str_of(door->channel));
@@ -104,11 +105,13 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     return OK;
 }
 
-/* Commands that were accepted are answered 202 at once; who polls is told where things stand. */
+/* Commands that were accepted are answered 202 at once; who polls is told where things stand; a queue of
+ * passwords would take longer than the drain may. */
 static void door_drain(struct loop *loop, void *context)
 {
     (void)loop;
     waiters_drain(((struct door *)context)->waiters);
+    passwords_drain(((struct door *)context)->passwords);
 }
 
 /* Connections first: whoever waits for a reply is told while all else is still there. */
@@ -119,6 +122,7 @@ static void door_fini(struct loop *loop, void *context)
     door->ready = false;
     door->redis = redis_poll_free(door->redis);
     door->pg = pg_poll_free(door->pg);
+    door->counting = pg_poll_free(door->counting);
     door->tail = tail_free(door->tail);
     door->waiters = waiters_free(door->waiters);
     door->lanes = lanes_free(door->lanes);
@@ -181,12 +185,24 @@ static void on_rows(void *data, err e, struct pg_result *rows)
         s->fn(s->req, rows, s->data);
 }
 
-void door_select(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
-                 rows_fn *fn, void *data)
+static void select_by(struct pg_poll *pg, struct request *req, const struct pg_stmt *stmt, int n,
+                      const struct pg_param *params, rows_fn *fn, void *data)
 {
     struct selecting *s = arena_new_of(req->arena, struct selecting);
     *s = (struct selecting){req, fn, data};
-    err e = pg_poll_query(door_of(req)->pg, stmt, n, params, on_rows, s);
+    err e = pg_poll_query(pg, stmt, n, params, on_rows, s);
     if (failed(e))
         respond_error(req, e);
+}
+
+void door_select(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
+                 rows_fn *fn, void *data)
+{
+    select_by(door_of(req)->pg, req, stmt, n, params, fn, data);
+}
+
+void door_select_slowly(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
+                        rows_fn *fn, void *data)
+{
+    select_by(door_of(req)->counting, req, stmt, n, params, fn, data);
 }

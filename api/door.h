@@ -27,8 +27,9 @@ struct shop {
 struct door {
     struct shop *shop;
     struct loop *loop;
-    struct redis_poll *redis; /* commands */
-    struct pg_poll *pg;
+    struct redis_poll *redis;        /* commands */
+    struct pg_poll *pg;              /* what is short */
+    struct pg_poll *counting;        /* what looks at much */
     char channel[4 + UUID_TEXT + 1]; /* of this loop's hints: "res:<uuid>" */
     bool ready;                      /* shop->ready was seen here and everything below has begun */
     struct persons *persons;
@@ -68,6 +69,9 @@ typedef void rows_fn(struct request *req, const struct pg_result *rows, void *da
 /* Runs one statement; fn gets its rows and answers. A failure is answered by 503 instead. */
 void door_select(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
                  rows_fn *fn, void *data);
+/* The same for what looks at many rows. */
+void door_select_slowly(struct request *req, const struct pg_stmt *stmt, int n, const struct pg_param *params,
+                        rows_fn *fn, void *data);
 /* Answers with JSON in which sealed strings are opened first: the keys of the persons are looked up, what
  * cannot be opened any more becomes null. For readers who may see it. */
 void respond_opened(struct request *req, int status, struct str json);

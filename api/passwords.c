@@ -117,6 +117,13 @@ static void run(void *data)
 
 static void done(void *data);
 
+static void answer(struct job *job, err e)
+{
+    job->owner->n--;
+    job->fn(job->data, e, job->ok, job->hash, job->stale);
+    job_free(job);
+}
+
 static void finish(struct job *job, err e)
 {
     struct passwords *passwords = job->owner;
@@ -124,9 +131,7 @@ static void finish(struct job *job, err e)
     passwords->first = job->next;
     if (!job->next)
         passwords->last = NULL;
-    passwords->n--;
-    job->fn(job->data, e, job->ok, job->hash, job->stale);
-    job_free(job);
+    answer(job, e);
 }
 
 /* The first job of the queue goes to the pool. When that is full of other work, the job is answered instead.
@@ -138,6 +143,17 @@ static void start_next(struct passwords *passwords)
         if (!failed(e))
             return;
         finish(passwords->first, e);
+    }
+}
+
+void passwords_drain(struct passwords *passwords)
+{
+    while (passwords->first && passwords->first->next) {
+        struct job *job = passwords->first->next;
+        passwords->first->next = job->next;
+        if (!job->next)
+            passwords->last = passwords->first;
+        answer(job, FAIL(UNAVAILABLE, "the door closes"));
     }
 }
 
@@ -185,7 +201,7 @@ static err job_new(struct passwords *passwords, struct str password, password_fn
 
 err password_hash(struct passwords *passwords, struct str password, password_fn *fn, void *data)
 {
-    struct job *job;
+    struct job *job = NULL;
     TRY(job_new(passwords, password, fn, data, &job));
     return enqueue(passwords, job);
 }
@@ -193,7 +209,7 @@ err password_hash(struct passwords *passwords, struct str password, password_fn 
 err password_verify(struct passwords *passwords, struct str password, struct str hash, password_fn *fn,
                     void *data)
 {
-    struct job *job;
+    struct job *job = NULL;
     TRY(job_new(passwords, password, fn, data, &job));
     job->verify = true;
     if (!hash.p || hash.n > PASSWORD_HASH_MAX)

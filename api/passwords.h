@@ -16,6 +16,9 @@ struct passwords;
 struct passwords *passwords_new(struct loop *loop);
 struct passwords *passwords_free(struct passwords *passwords);
 
+/* Answers who waits for his turn, by UNAVAILABLE; what is on a thread is finished. */
+void passwords_drain(struct passwords *passwords);
+
 /* At least 8 characters with an upper and a lower case letter, a digit and a symbol. False: sentence says
  * what it needs. */
 bool password_fits_policy(struct str password, const char **ret_sentence);

@@ -8,12 +8,21 @@
 
 #include "api/wire.h"
 
-/* A query that a person waits for never runs longer than this; the planner may keep one plan per statement,
- * since the statements are written so that one plan fits all parameters. */
-static const char setup[] = "SET statement_timeout = '4s'; SET jit = off";
+/* A query that a person waits for never runs longer than this. */
+#define COMMON "SET statement_timeout = '4s'; SET jit = off; "
+
+static const char *const setups[] = {
+    /* Statements that walk along an index and stop after a page. A planner that has not met the table's size
+     * yet, or does not know how little is wanted, would rather read and sort everything. What has no index is
+     * sorted anyway. */
+    [PG_POLL_WALKS] = COMMON "SET enable_seqscan = off; SET enable_sort = off; SET enable_hashjoin = off; "
+                             "SET enable_mergejoin = off; SET enable_bitmapscan = off",
+    /* Statements that look at much: planned each time, for their parameters. */
+    [PG_POLL_COUNTS] = COMMON "SET plan_cache_mode = force_custom_plan",
+};
 
 struct connection {
-    const char *url, *role;
+    const char *url, *role, *setup;
     struct pg *pg; /* NULL until the first connection */
     struct wire *wire;
 };
@@ -26,7 +35,7 @@ struct pg_poll {
 static err connect_pg(void *object)
 {
     struct connection *c = object;
-    return c->pg ? pg_reopen(c->pg) : pg_open(c->url, c->role, setup, &c->pg);
+    return c->pg ? pg_reopen(c->pg) : pg_open(c->url, c->role, c->setup, &c->pg);
 }
 
 static int fd_of(const void *object)
@@ -72,7 +81,8 @@ static const struct wire_pump pg_pump_of_wire = {
     .free = free_pg,
 };
 
-struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, int connections)
+struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, enum pg_poll_use use,
+                            int connections)
 {
     assert(connections > 0 && connections <= PG_POLL_CONNECTIONS_MAX);
     struct pg_poll *poll = calloc(1, sizeof(*poll));
@@ -83,7 +93,7 @@ struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, 
         struct connection *c = calloc(1, sizeof(*c));
         if (!c)
             abort();
-        *c = (struct connection){.url = url, .role = role};
+        *c = (struct connection){.url = url, .role = role, .setup = setups[use]};
         c->wire = wire_new(loop, &pg_pump_of_wire, c, PG_POLL_SILENCE_MS, NULL, NULL);
         poll->connections[i] = c;
     }

@@ -12,11 +12,16 @@
 
 enum { PG_POLL_SILENCE_MS = 5000, PG_POLL_CONNECTIONS_MAX = 8 };
 
+/* What the connections are for: short walks along an index, or looking at much. The latter shall not stand in
+ * the way of the former. */
+enum pg_poll_use { PG_POLL_WALKS, PG_POLL_COUNTS };
+
 struct pg_poll;
 
 /* Begins to connect at once. url and role live as long as the process. connections: 1 to
  * PG_POLL_CONNECTIONS_MAX. */
-struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, int connections);
+struct pg_poll *pg_poll_new(uv_loop_t *loop, const char *url, const char *role, enum pg_poll_use use,
+                            int connections);
 /* Queues one statement and its Sync; fn is told later on the loop, exactly once. PG_DOWN: no connection, fn
  * is not told. */
 err pg_poll_query(struct pg_poll *poll, const struct pg_stmt *stmt, int n, const struct pg_param *params,

@@ -40,21 +40,32 @@ static const struct shape query_shape = {"products", sizeof(struct product_query
 
 /* ---- statements ---- */
 
-/* $1 amount from, $2 to, $3 pattern or NULL, $4 in stock or NULL, $5 brand beside a category or NULL */
+/* $1 amount from, $2 to, $3 pattern or NULL, $4 in stock or NULL, $5 brand beside a category or NULL, $6 the
+ * category or brand that the walk goes along */
 #define WHERE_REST                                                                                           \
     " AND amount >= $1::bigint AND amount <= $2::bigint"                                                     \
     " AND ($3::text IS NULL OR name ILIKE $3 OR description ILIKE $3 OR sku ILIKE $3)"                       \
-    " AND ($4::boolean IS NULL OR (stock > 0) = $4) AND ($5::text IS NULL OR brand = $5)"
-#define WHERE_ALL "is_active" WHERE_REST " AND $6::text IS NULL"
+    " AND ($5::text IS NULL OR brand = $5)"
+#define IN_STOCK " AND ($4::boolean IS NULL OR (stock > 0) = $4)"
+/* The same for a walk, which asks row by row. */
+#define IN_STOCK_BY_ROW                                                                                      \
+    " AND ($4::boolean IS NULL OR EXISTS (SELECT 1 FROM door_stock s WHERE s.product_id = p.id"              \
+    " AND s.quantity > s.reserved) = $4)"
+#define WHERE_ALL "is_active AND $6::text IS NULL" WHERE_REST
 #define WHERE_CATEGORY "is_active AND category = $6::text" WHERE_REST
 #define WHERE_BRAND "is_active AND brand = $6::text" WHERE_REST
-/* A literal limit lets the planner know how little is wanted; $8 cuts it to what was asked. */
+/* A literal limit lets the planner know how little is wanted. */
 #define WALK(where, column, type, beyond, direction, most)                                                   \
-    "SELECT " PRODUCT_COLUMNS " FROM door_product WHERE " where " AND (" column ", id) " beyond              \
-    " ($7::" type ", $8::uuid) ORDER BY " column " " direction ", id " direction " LIMIT " most
+    "SELECT " PRODUCT_COLUMNS " FROM door_product p WHERE " where IN_STOCK_BY_ROW " AND (" column            \
+    ", id) " beyond " ($7::" type ", $8::uuid) ORDER BY " column " " direction ", id " direction             \
+    " LIMIT " most
+/* Rows that are skipped are not joined with anything. */
 #define PAGE(where, column, direction)                                                                       \
-    "SELECT " PRODUCT_COLUMNS " FROM door_product WHERE " where " ORDER BY " column " " direction            \
-    ", id " direction " LIMIT $7::bigint OFFSET $8::bigint"
+    "WITH page AS MATERIALIZED (SELECT id AS page_id, " column                                               \
+    " AS place FROM door_product p WHERE " where IN_STOCK_BY_ROW " ORDER BY " column " " direction           \
+    ", id " direction " LIMIT $7::bigint OFFSET $8::bigint) "                                                \
+    "SELECT " PRODUCT_COLUMNS " FROM page JOIN door_product ON id = page_id ORDER BY place " direction       \
+    ", id " direction
 
 enum { BY_ALL, BY_CATEGORY, BY_BRAND, BYS };
 enum { WALK_21, WALK_101, BY_PAGE, MODES };
@@ -80,9 +91,9 @@ static const struct pg_stmt select_page[SORTS][BYS][MODES] = {
 };
 
 static const struct pg_stmt count_filter[BYS] = {
-    {"door_count_products", "SELECT count(*) FROM door_product WHERE " WHERE_ALL},
-    {"door_count_products_category", "SELECT count(*) FROM door_product WHERE " WHERE_CATEGORY},
-    {"door_count_products_brand", "SELECT count(*) FROM door_product WHERE " WHERE_BRAND},
+    {"door_count_products", "SELECT count(*) FROM door_product p WHERE " WHERE_ALL IN_STOCK},
+    {"door_count_products_category", "SELECT count(*) FROM door_product p WHERE " WHERE_CATEGORY IN_STOCK},
+    {"door_count_products_brand", "SELECT count(*) FROM door_product p WHERE " WHERE_BRAND IN_STOCK},
 };
 
 /* ---- a request ---- */
@@ -111,9 +122,14 @@ static bool descending(enum sort sort)
     return sort == SORT_NEWEST || sort == SORT_PRICE_DESC || sort == SORT_RATING;
 }
 
-static struct place before_all(enum sort sort)
+/* Amounts begin where the filter does: an index is entered by the row comparison alone. */
+static struct place before_all(enum sort sort, int64_t least, int64_t most)
 {
     struct place place = {.number = descending(sort) ? INT64_MAX : INT64_MIN, .text = STR("")};
+    if (sort == SORT_PRICE_ASC)
+        place.number = least - 1;
+    if (sort == SORT_PRICE_DESC && most < INT64_MAX)
+        place.number = most + 1;
     memset(place.id.b, descending(sort) ? 0xff : 0, sizeof(place.id.b));
     return place;
 }
@@ -152,6 +168,8 @@ static void make_filter(struct listing *l)
     int64_t least = q->has_min_price ? (q->min_price + 9) / 10 : 0;
     int64_t most = q->has_max_price ? q->max_price / 10 : INT64_MAX;
     struct str pattern = q->search.p ? like_pattern(q->search, arena) : STR_NONE;
+    if (!q->cursor.p)
+        l->from = before_all(l->sort, least, most);
     l->by = category.p ? BY_CATEGORY : brand.p ? BY_BRAND : BY_ALL;
     l->filter[0] = pg_int(least);
     l->filter[1] = pg_int(most);
@@ -251,7 +269,7 @@ static void find_total(struct listing *l, int64_t n)
     else if (!l->q.cursor.p && !l->cursor.p && (n > 0 || paging->page == 1))
         answer(l, (paging->page - 1) * paging->limit + n);
     else
-        door_select(l->req, &count_filter[l->by], 6, l->filter, on_total, l);
+        door_select_slowly(l->req, &count_filter[l->by], 6, l->filter, on_total, l);
 }
 
 /* ---- rows ---- */
@@ -308,7 +326,6 @@ void list_products(struct request *req)
     if (!query_read(req, &query_shape, &l->q))
         return;
     l->sort = sort_of(l->q.sort);
-    l->from = before_all(l->sort);
     if (l->q.cursor.p && failed(read_cursor(l->q.cursor, l->sort, req->arena, &l->from))) {
         refuse_cursor(req);
         return;

@@ -43,8 +43,13 @@ CREATE INDEX product_by_amount ON product (door_amount(price, currency), id) WHE
 CREATE INDEX product_by_rating ON product (rating_hundredths, id) WHERE is_active AND NOT is_deleted;
 CREATE INDEX product_by_name ON product (name, id) WHERE is_active AND NOT is_deleted;
 CREATE INDEX product_category_amount ON product (category, door_amount(price, currency), id) WHERE is_active AND NOT is_deleted;
+CREATE INDEX product_category_rating ON product (category, rating_hundredths, id) WHERE is_active AND NOT is_deleted;
+CREATE INDEX product_category_name ON product (category, name, id) WHERE is_active AND NOT is_deleted;
 CREATE INDEX product_category_newest ON product (category, created_ms, id) WHERE is_active AND NOT is_deleted;
 CREATE INDEX product_brand_amount ON product (brand, door_amount(price, currency), id) WHERE is_active AND NOT is_deleted;
+CREATE INDEX product_brand_rating ON product (brand, rating_hundredths, id) WHERE is_active AND NOT is_deleted;
+CREATE INDEX product_brand_name ON product (brand, name, id) WHERE is_active AND NOT is_deleted;
+CREATE INDEX product_brand_newest ON product (brand, created_ms, id) WHERE is_active AND NOT is_deleted;
 CREATE VIEW door_category AS SELECT slug, name, description, created_ms FROM category;
 CREATE VIEW door_brand AS SELECT slug, name, created_ms FROM brand;
 
