@@ -75,12 +75,17 @@ enum { VICTIM = 0 };
 
 /* ---- disasters.c: what happens in the middle ---- */
 
+enum {
+    LOSES = 1, /* Redis's own data is destroyed: commands may end `lost` */
+    TEARS =
+        2, /* event streams are destroyed: who follows them from outside may miss what the log still has */
+    POISONS = 4, /* commands of the victim end parked */
+    SHORT = 8,   /* part of the short set */
+};
 struct disaster {
     const char *name, *sentence;
     void (*strike)(struct crowd *crowd);
-    bool loses;    /* Redis's own data is destroyed: commands may end `lost` */
-    bool poisons;  /* commands of the victim end parked */
-    bool is_short; /* part of the short set */
+    unsigned flags;
 };
 extern const struct disaster disasters[]; /* name NULL ends the list */
 const struct disaster *disaster_find(const char *name);
@@ -95,7 +100,7 @@ struct point {
     int at_most;          /* the nth pass is chosen from 1 to this */
     const char *disaster; /* what makes a case come by here at all, or NULL */
     bool is_short;
-    bool alone;           /* with one process of the program, since another may be the one that comes by */
+    bool alone; /* with one process of the program, since another may be the one that comes by */
 };
 extern const struct point points[FAULT_COUNT];
 extern const char *const point_names[FAULT_COUNT];
@@ -104,7 +109,7 @@ extern const char *const point_names[FAULT_COUNT];
 
 struct verdict {
     int violations;
-    bool may_lose, poisoned, mutated; /* from the case */
+    bool may_lose, poisoned, torn; /* what the case may do */
 };
 /* Before the clients start: notes every change of an offset row, for I6. */
 void check_begin(struct shop *shop);
@@ -112,3 +117,10 @@ void check_all(struct shop *shop, struct verdict *verdict);
 /* I3, and the part of I13 that is Redis's. */
 void check_redis(struct shop *shop, struct verdict *verdict);
 void check_failed(struct verdict *verdict, const char *invariant, const char *sentence, const char *detail);
+
+/* ---- follower.c: a subscriber from outside ---- */
+
+struct follower;
+/* Before the clients start. */
+struct follower *follower_start(struct shop *shop);
+void follower_stop(struct follower *follower, struct verdict *verdict);

@@ -35,7 +35,7 @@ static void list_cases(bool only_short)
     static const char *const actions[] = {"kill", "stop"};
 
     for (const struct disaster *d = disasters; d->name; d++)
-        if (d->is_short || !only_short)
+        if ((d->flags & SHORT) || !only_short)
             printf("%s\n", d->name);
     for (int i = 0; i < FAULT_COUNT; i++)
         for (size_t a = 0; a < 2; a++)
@@ -169,8 +169,9 @@ static int run_case(const struct fault_case *c)
     static struct scene scene;
     struct crowd crowd = {
         .scene = &scene, .folder = c->keep, .seed = c->seed, .ops = c->ops, .patience_ms = c->patience_ms};
-    struct verdict verdict = {.may_lose = c->disaster && c->disaster->loses,
-                              .poisoned = c->disaster && c->disaster->poisons};
+    unsigned flags = c->disaster ? c->disaster->flags : 0;
+    struct verdict verdict = {.may_lose = flags & LOSES, .torn = flags & TEARS, .poisoned = flags & POISONS};
+    struct follower *follower;
     int64_t begin = shop_now_ms(), worked, done;
     struct shop *shop;
 
@@ -179,6 +180,7 @@ static int run_case(const struct fault_case *c)
     crowd.poisoned = verdict.poisoned;
     check_begin(shop);
     worked = shop_now_ms();
+    follower = follower_start(shop);
     crowd_start(&crowd);
     while (atomic_load(&crowd.next) < c->ops / 3)
         shop_nap();
@@ -187,15 +189,15 @@ static int run_case(const struct fault_case *c)
     crowd_wait(&crowd);
     done = shop_now_ms();
     judge(c, shop, &crowd, &verdict);
+    follower_stop(follower, &verdict);
     printf("%s %s: start %.1f s, work %.1f s, judgement %.1f s%s%s\n", verdict.violations ? "FAILED" : "ok",
            c->name, (double)(worked - begin) / 1000, (double)(done - worked) / 1000,
            (double)(shop_now_ms() - done) / 1000, c->point >= 0 ? ", " : "", c->fault);
     if (verdict.violations)
-        printf("SEED=%u FAULT=%s\nrepro: tests/faults/run --seed %u %s%s%s\n", c->seed, c->name, c->seed,
-               c->mutant ? "--mutant " : "", c->mutant ? c->mutant : "", c->name);
+        printf("SEED=%u FAULT=%s\nrepro: tests/faults/run --seed %u%s%s %s\n", c->seed, c->name, c->seed,
+               c->mutant ? " --mutant " : "", c->mutant ? c->mutant : "", c->name);
     fflush(stdout);
-    if (!verdict.violations)
-        shop_stop(shop);
+    shop_stop(shop);
     return verdict.violations ? 1 : 0;
 }
 
@@ -222,6 +224,7 @@ int main(int argc, char **argv)
     bool list = false, only_short = false;
     int option;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what was seen is in the file also when the case is killed */
     for (int i = 0; i < FAULT_COUNT; i++)
         assert(points[i].at_most > 0); /* every point of faults.def has its row in points.c */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
