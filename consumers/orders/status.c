@@ -42,6 +42,8 @@ enum answer cancel_order(struct batch *b, const struct order_cancel *e)
     struct order *order = order_of_command(b, e->order_id, &refused);
     if (!order)
         return refused;
+    if (e->has_user_id && !uuid_eq(e->user_id, order->user_id))
+        return reject(b, ERR_NOT_FOUND, "There is no such order.");
     if (!str_eq(order->status, STR("pending")))
         return reject(b, ERR_CONFLICT, "The order is %.*s.", STR_ARG(order->status));
     bool undoing = str_eq(order->step, step_word(STEP_UNDOING));
@@ -49,9 +51,8 @@ enum answer cancel_order(struct batch *b, const struct order_cancel *e)
         return reject(b, ERR_CONFLICT, "The order is being cancelled already.");
     if (str_eq(order->step, step_word(STEP_COMMITTING)) || str_eq(order->step, step_word(STEP_CAPTURING)))
         return reject(b, ERR_CONFLICT, "The order is being completed and cannot be cancelled any more.");
-    bool by_customer = !e->has_user_id || uuid_eq(e->user_id, order->user_id);
     struct str why = e->reason.p && e->reason.n ? e->reason
-                     : by_customer              ? STR("cancelled_by_customer")
+                     : e->has_user_id           ? STR("cancelled_by_customer")
                                                 : STR("cancelled_by_staff");
     order->cancel_command = batch_message(b)->id;
     if (undoing)

@@ -112,6 +112,21 @@ Test(answers, somebody_elses_order_does_not_exist)
     cr_expect_str_eq(how_it_ends(ana, order), "confirmed");
 }
 
+Test(answers, a_cancel_follows_an_order_that_was_only_accepted)
+{
+    char order[ID_TEXT];
+    json_t *body = order_body("tok_ok", (struct line[]){{cup, 11, 0}}, 1);
+
+    for (int i = 0; i < 20; i++) {
+        ask(ana, &(struct ask){.method = "POST", .path = "/api/v1/orders", .body = json_incref(body), .wait_s = -1});
+        snprintf(order, sizeof(order), "%s", said(ana, "command_id"));
+        cr_expect(cancel_order(ana, order) != 404, "%s", ana->reply.text);
+        cr_expect_eq(cancel_order(luis, order), 404);
+        cr_expect_str_eq(how_it_ends(ana, order), "cancelled");
+    }
+    json_decref(body);
+}
+
 static struct person *senders[SENDS];
 
 static void send_one_order(int i, void *data)

@@ -194,7 +194,7 @@ static struct uuid place(struct uuid product, int64_t quantity, const char *toke
 
 static struct uuid cancel(struct uuid order)
 {
-    struct order_cancel c = {.order_id = order};
+    struct order_cancel c = {.order_id = order, .has_user_id = true, .user_id = person};
     return send(ORDER_CANCEL, order, &c);
 }
 
