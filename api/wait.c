@@ -205,14 +205,20 @@ static void hint(struct waiters *waiters, struct awaited *awaited)
     look_hinted(waiters);
 }
 
+/* Ids of commands that have a result now, with a space between two. */
 static void on_hint(void *data, struct str channel, struct str payload)
 {
     (void)channel;
     struct waiters *waiters = data;
-    struct uuid id;
-    struct awaited *awaited = failed(uuid_parse(payload, &id)) ? NULL : idmap_peek(&waiters->map, id);
-    if (awaited)
-        hint(waiters, awaited);
+    for (size_t from = 0; from < payload.n;) {
+        size_t to = from + str_find(str_slice(payload, from, payload.n), ' ');
+        struct uuid id;
+        bool is_id = !failed(uuid_parse(str_slice(payload, from, to), &id));
+        struct awaited *awaited = is_id ? idmap_peek(&waiters->map, id) : NULL;
+        if (awaited)
+            hint(waiters, awaited);
+        from = to + 1;
+    }
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -108,24 +108,45 @@ static void on_reply(void *data, const struct redis_reply *reply)
     (void)reply;
 }
 
-static void hint(struct worker *w, struct str replyto, struct uuid id)
+struct hint {
+    struct str replyto;
+    struct uuid id;
+};
+
+/* One message per channel with all ids for it: they are often as many as the commands. */
+static void publish_hints(struct worker *w, struct hint *hints, size_t n, struct arena *arena)
 {
-    char text[UUID_TEXT + 1];
-    uuid_print(id, text);
-    if (replyto.n)
-        redis_sendf(w->outward, on_reply, NULL, "PUBLISH %b %s", replyto, text);
+    for (size_t i = 0; i < n; i++) {
+        struct str replyto = hints[i].replyto;
+        if (!replyto.n)
+            continue;
+        struct buf ids = buf_new(arena, (n - i) * (UUID_TEXT + 1));
+        for (size_t k = i; k < n; k++) {
+            char text[UUID_TEXT + 1];
+            if (!str_eq(hints[k].replyto, replyto))
+                continue;
+            uuid_print(hints[k].id, text);
+            buf_printf(&ids, "%s%s", ids.n ? " " : "", text);
+            hints[k].replyto = STR_NONE;
+        }
+        redis_sendf(w->outward, on_reply, NULL, "PUBLISH %b %b", replyto, buf_view(&ids));
+    }
 }
 
 static void send_hints(struct worker *w, const struct batch *b, const struct pg_result *completed)
 {
+    int completions = completed ? pg_rows(completed) : 0;
+    struct hint *hints = arena_array(b->arena, struct hint, b->n + (size_t)completions + 1);
+    size_t n = 0;
     for (size_t i = 0; i < b->n; i++) {
         const struct item *item = b->items[i];
         bool final = item->fate != ITEM_CUT && item->fate != ITEM_PARK && item->answer != ANSWER_RUNNING;
         if (item->message.command && final)
-            hint(w, item->replyto, item->message.id);
+            hints[n++] = (struct hint){item->replyto, item->message.id};
     }
-    for (int i = 0; completed && i < pg_rows(completed); i++)
-        hint(w, pg_get_str(completed, i, 1), pg_get_uuid(completed, i, 0));
+    for (int i = 0; i < completions; i++)
+        hints[n++] = (struct hint){pg_get_str(completed, i, 1), pg_get_uuid(completed, i, 0)};
+    publish_hints(w, hints, n, b->arena);
 }
 
 /* XACK and XDEL of a lane's commands that are settled: the lane holds open work only. */

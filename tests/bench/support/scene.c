@@ -145,10 +145,11 @@ static void fill_catalogue(struct bench *b)
 static struct shop *start_shop(void)
 {
     static const char *const settings[] = {encryption_key, jwt_key, "LEASE_MS=5000", "API_LOOPS=0", NULL};
+    char extra[2000]; /* BENCH_PG: further lines for who looks for causes, as shared_preload_libraries */
+    snprintf(extra, sizeof(extra), "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
+                                   "min_wal_size = 256MB\n%s\n", getenv("BENCH_PG") ?: "");
     return shop_start(&(struct shop_options){
-        .servers = {.pg_fsync = true,
-                    .pg_extra = "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
-                                "min_wal_size = 256MB\ntrack_activity_query_size = 16384\n"},
+        .servers = {.pg_fsync = true, .pg_extra = extra},
         .partitions = BENCH_PARTITIONS,
         .settings = settings,
     });
