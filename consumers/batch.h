@@ -17,6 +17,7 @@ struct partition {
     bool commands; /* this group handles the topic's commands */
     bool owned;
     bool history;         /* the PEL may hold what was not handled: read it from 0 before anything new */
+    bool renewed;         /* by the lease turn that is under way */
     bool asked;           /* the read that is on its way reads this lane from 0 */
     int64_t epoch, flush; /* of the fence row, as of our last look or flush */
     int64_t seq, ms;      /* committed offset of the event lane */

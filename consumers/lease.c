@@ -32,7 +32,8 @@ static const struct pg_stmt count_members = {"count_members",
 static const struct pg_stmt renew_leases = {
     "renew_leases", "UPDATE consumer_offset o SET lease_until = now() + $2::bigint * interval '1 millisecond'"
                     " FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS x(topic, part, epoch)"
-                    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"};
+                    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"
+                    " RETURNING o.topic, o.part"};
 
 static const struct pg_stmt take_leases = {
     "take_leases",
@@ -160,6 +161,26 @@ static err release_surplus(struct worker *w, size_t surplus)
     return release(w, &list);
 }
 
+/* What could not be renewed has another epoch: somebody took it while we were silent. The fence would say so
+ * with the next flush, but while all is idle there is none, and who counts what he lost as his share takes
+ * nothing else. */
+static void drop_lost(struct worker *w, const struct pg_result *renewed)
+{
+    size_t had = owned(w);
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].renewed = false;
+    for (int i = 0; i < pg_rows(renewed); i++) {
+        struct partition *p = partition_of_row(w, renewed, i);
+        if (p)
+            p->renewed = true;
+    }
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].owned = w->parts[i].owned && w->parts[i].renewed;
+    if (owned(w) < had)
+        log_warn("leases ran out and were taken by others", kv("group", w->group->name),
+                 kv("lost", (int64_t)(had - owned(w))));
+}
+
 static err alive(struct worker *w, size_t *ret_members)
 {
     struct pg_param beat[] = {group_name(w), pg_text(str_of(w->instance)), pg_int(conf_int(SET_LEASE_MS))};
@@ -167,14 +188,15 @@ static err alive(struct worker *w, size_t *ret_members)
     struct pg_param renew[] = {group_name(w), pg_int(conf_int(SET_LEASE_MS)), pg_array_param(&mine.topics),
                                pg_array_param(&mine.parts), pg_array_param(&mine.epochs)};
     struct pg_param name = group_name(w);
-    _cleanup_(pg_result_freep) struct pg_result *members = NULL;
+    _cleanup_(pg_result_freep) struct pg_result *members = NULL, *renewed = NULL;
     pg_queue(w->pg, &heartbeat, 3, beat, NULL, NULL);
     pg_queue(w->pg, &forget_members, 1, &name, NULL, NULL);
-    pg_queue(w->pg, &renew_leases, 5, renew, NULL, NULL);
+    pg_queue(w->pg, &renew_leases, 5, renew, pg_keep, &renewed);
     pg_queue(w->pg, &count_members, 1, &name, pg_keep, &members);
     pg_sync(w->pg, NULL, NULL);
     TRY(pg_wait(w->pg, 5000));
     *ret_members = (size_t)pg_get_int(members, 0, 0);
+    drop_lost(w, renewed);
     return OK;
 }
 

@@ -137,6 +137,19 @@ Test(runner, survives_restarts_of_both_servers_and_a_deleted_lane)
     bus_stop(&s);
 }
 
+/* Nothing is flushed while all is idle, so no fence would ever tell. */
+Test(runner, who_lost_a_lease_while_idle_learns_it_and_takes_what_is_free)
+{
+    struct bus s = runner_bus(4);
+    struct runner *one = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one'", 8);
+    bus_sql(&s,
+            "UPDATE consumer_offset SET epoch = epoch + 1, owner = NULL, lease_until = NULL WHERE part < 2");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one' AND lease_until > now()", 8);
+    runner_stop(one);
+    bus_stop(&s);
+}
+
 Test(runner, two_members_share_and_a_silent_one_is_replaced)
 {
     struct bus s = runner_bus(4);
