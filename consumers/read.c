@@ -328,6 +328,13 @@ static err after_commands(struct worker *w)
     return check_pels(w, all);
 }
 
+/* Entries are there, but replies to what was sent behind their read (groups made for lanes that were taken)
+ * are still on their way, so the PEL was not asked yet: nothing of it may be handled. */
+static bool unchecked(const struct worker *w)
+{
+    return w->reading_commands && commands_read(w) > 0;
+}
+
 err read_entries(struct worker *w, int64_t until_ms)
 {
     w->n_read = 0;
@@ -336,7 +343,7 @@ err read_entries(struct worker *w, int64_t until_ms)
             send_command_read(w);
         if (redis_waiting(w->events) == 0)
             send_event_read(w);
-        int64_t left = until_ms - clock_mono_ms();
+        int64_t left = unchecked(w) ? 100 : until_ms - clock_mono_ms();
         TRY(poll_once(w, left > 100 ? 100 : left < 0 ? 0 : (int)left));
         if (w->n_read && redis_waiting(w->events) > 0)
             TRY(poll_once(w, 0));
@@ -348,6 +355,10 @@ err read_entries(struct worker *w, int64_t until_ms)
         }
         if (w->n_read > commands_read(w))
             w->count_events = next_count(w, false);
+        if (unchecked(w) && !atomic_load(w->stop))
+            continue;
+        if (unchecked(w))
+            w->n_read = 0;
         if (w->n_read || clock_mono_ms() >= until_ms || atomic_load(w->stop))
             return OK;
     }
