@@ -16,9 +16,10 @@ struct partition {
     int part;
     bool commands; /* this group handles the topic's commands */
     bool owned;
-    bool history;         /* the PEL may hold what was not handled: read it from 0 before anything new */
-    bool renewed;         /* by the lease turn that is under way */
-    bool asked;           /* the read that is on its way reads this lane from 0 */
+    bool history; /* the PEL may hold what was not handled: read it from 0 before anything new */
+    bool claim;   /* others than the group's own consumer may hold entries of the PEL: claim them first */
+    bool renewed; /* by the lease turn that is under way */
+    bool asked;   /* the read that is on its way reads this lane from 0 */
     int64_t epoch, flush; /* of the fence row, as of our last look or flush */
     int64_t seq, ms;      /* committed offset of the event lane */
     int64_t skipped,

@@ -111,7 +111,7 @@ static struct lease_list owned_list(struct worker *w)
 static void set_partition(struct partition *p, const struct pg_result *r, int row)
 {
     p->owned = true;
-    p->history = p->commands;
+    p->history = p->claim = p->commands;
     p->epoch = pg_get_int(r, row, 2);
     p->flush = pg_get_int(r, row, 3);
     p->seq = p->skipped = pg_get_int(r, row, 4);

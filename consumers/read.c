@@ -14,7 +14,7 @@
 #include "bus/base/metrics.h"
 #include "consumers/worker.h"
 
-enum { BLOCK_MS = 1000, PELS_MS = 900 };
+enum { BLOCK_MS = 1000, PELS_MS = 900, CLAIM_MAX = 1000 };
 
 /* ---- sending the reads ---- */
 
@@ -118,6 +118,15 @@ static int64_t history_count(const struct worker *w)
     return (BATCH_MAX + lanes - 1) / (lanes ? lanes : 1);
 }
 
+/* Whoever reads in the group's name under a name of his own holds entries that neither `>` nor our history
+ * shows. */
+static void claim(struct worker *w, struct partition *p)
+{
+    p->claim = false;
+    redis_sendf(w->commands, NULL, NULL, "XAUTOCLAIM %s %s %s 0 0 COUNT %d JUSTID", p->lane, w->group->name,
+                w->group->name, (int64_t)CLAIM_MAX);
+}
+
 /* History is read alone and without waiting, so that nothing new overtakes what is old. */
 static void send_command_read(struct worker *w)
 {
@@ -141,6 +150,8 @@ static void send_command_read(struct worker *w)
         struct partition *p = &w->parts[i];
         bool read = reads_commands(w, p) && p->history == history;
         p->asked = read && history;
+        if (p->asked && p->claim)
+            claim(w, p);
         if (read)
             word(&words, str_of(p->lane));
         lanes += read;
@@ -192,6 +203,19 @@ struct pel {
     struct partition *p;
 };
 
+/* The fourth part of XPENDING's answer: who holds how many. */
+static bool held_by_others(const struct redis_reply *pending, const char *group)
+{
+    if (!pending || pending->kind != REDIS_ARRAY || pending->n != 4 || pending->items[3].kind != REDIS_ARRAY)
+        return false;
+    const struct redis_reply *holders = &pending->items[3];
+    for (size_t i = 0; i < holders->n; i++)
+        if (holders->items[i].kind == REDIS_ARRAY && holders->items[i].n == 2 &&
+            !str_is(holders->items[i].items[0].text, group))
+            return true;
+    return false;
+}
+
 static void on_pending(void *data, const struct redis_reply *reply)
 {
     struct pel *pel = data;
@@ -209,8 +233,10 @@ static void on_pending(void *data, const struct redis_reply *reply)
     bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 &&
                 redis_integer(&reply->items[0], -1) == mine &&
                 (mine == 0 || (str_eq(reply->items[1].text, first) && str_eq(reply->items[2].text, last)));
-    if (!same && !mutant(MUTANT_PEL_CHECK))
-        pel->p->history = true;
+    if (same || mutant(MUTANT_PEL_CHECK))
+        return;
+    pel->p->history = true;
+    pel->p->claim = held_by_others(reply, w->group->name);
 }
 
 /* Takes the commands of lanes whose PEL holds something else out of the batch; they come again with the
@@ -368,7 +394,7 @@ void read_rewind(struct worker *w)
 {
     for (size_t i = 0; i < w->n_parts; i++) {
         struct partition *p = &w->parts[i];
-        p->history = p->commands;
+        p->history = p->claim = p->commands;
         p->skipped = p->seq;
         p->skipped_ms = p->ms;
     }

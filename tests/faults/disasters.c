@@ -16,7 +16,7 @@
 #include "bus/topics.h"
 #include "tests/faults/faults.h"
 
-enum { LEASE_MS = 500, LOADED = 3, PARTS = 3, CUTS = 25 };
+enum { LEASE_MS = 500, LOADED = 3, PARTS = 3, CUTS = 25, ROGUE_READS = 20 };
 
 static const char *const families[] = {"users", "catalog", "stock", "carts", "orders", "payments"};
 enum { FAMILIES = sizeof(families) / sizeof(*families) };
@@ -231,6 +231,28 @@ static void drain(struct crowd *crowd)
     shop_launch(crowd->shop, PROGRAM_CONSUMERS, 0);
 }
 
+/* Somebody who reads and claims in the name of a group what is not his, under a name of his own, and never
+ * answers. */
+static void rogue(struct crowd *crowd)
+{
+    char *rows = shop_sql_text(crowd->shop,
+                               "SELECT string_agg(DISTINCT topic || ' ' || grp || ' ' || part, ' ')"
+                               " FROM consumer_offset WHERE (topic, grp) IN (('carts', 'cart'),"
+                               " ('orders', 'orders'), ('stock', 'inventory'), ('catalog', 'catalog'))"),
+         *rest = rows, *topic, *group, *part;
+
+    while ((topic = strsep(&rest, " ")) && (group = strsep(&rest, " ")) && (part = strsep(&rest, " "))) {
+        for (int i = 0; i < ROGUE_READS; i++) {
+            freeReplyObject(shop_redis(crowd->shop,
+                                       "XREADGROUP GROUP %s rogue COUNT 5 STREAMS cmd:{%s.%02d} >", group,
+                                       topic, atoi(part)));
+            freeReplyObject(shop_redis(crowd->shop, "XAUTOCLAIM cmd:{%s.%02d} %s rogue 0 0 COUNT 100", topic,
+                                       atoi(part), group));
+        }
+    }
+    free(rows);
+}
+
 /* ---- a message nobody can read ---- */
 
 int64_t poison(struct crowd *crowd)
@@ -286,6 +308,7 @@ const struct disaster disasters[] = {
     {"cut-clients",     "connections to redis are cut",                       cut_clients,      0},
     {"zombie",          "a consumer sleeps past its lease and wakes up",      zombie,           SHORT},
     {"sleeper",         "a consumer falls asleep for good",                   put_to_sleep,     0},
+    {"rogue",           "an outsider takes commands and never answers",       rogue,            0},
     {"drain",           "a consumer is asked to end and started again",       drain,            0},
     {"poison",          "a cart gets a command that cannot be read",          poison_a_cart,    POISONS | SHORT},
     {NULL,              NULL,                                                 NULL,             0},

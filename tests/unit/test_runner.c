@@ -112,6 +112,26 @@ Test(runner, entries_that_a_zombie_moved_into_the_pel_are_handled)
     bus_stop(&s);
 }
 
+Test(runner, entries_that_an_outsider_took_are_claimed)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_publish(&s, runner_add_item(&s, user, shirt, 1));
+    runner_expect(&s, "SELECT quantity FROM cart_line", 1);
+    for (int i = 0; i < 20; i++) {
+        const struct redis_reply *reply;
+        struct envelope e = runner_add_item(&s, user, shirt, 1);
+        lane_publish(s.redis, &e, NULL, NULL);
+        cr_assert(!failed(
+            redis_callf(s.redis, &reply, "XREADGROUP GROUP cart rogue COUNT 10 STREAMS cmd:{carts.00} >")));
+        cr_assert(!failed(redis_callf(s.redis, &reply, "XAUTOCLAIM cmd:{carts.00} cart rogue 0 0")));
+    }
+    runner_expect(&s, "SELECT quantity FROM cart_line", 21);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
 Test(runner, survives_restarts_of_both_servers_and_a_deleted_lane)
 {
     struct bus s = runner_bus(2);
