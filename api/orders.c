@@ -286,8 +286,8 @@ const struct command_spec place_order_spec = {
 static const struct pg_stmt select_owner = {"door_select_order_owner",
                                             "SELECT user_id FROM door_order WHERE id = $1::uuid"};
 
-/* A customer's name goes with the command, and orders compares it: an order that was accepted a moment ago is not here
- * yet, but stands before its cancel in their lane. Who runs orders cancels in nobody's name. */
+/* A customer's name goes with the command, and orders compares it: an order that was accepted a moment ago is
+ * not here yet, but stands before its cancel in their lane. Who runs orders cancels in nobody's name. */
 static void on_owner(struct call *call, const struct pg_result *rows)
 {
     struct order_cancel *c = call->message;

@@ -64,8 +64,9 @@ static err instance_name(char *ret, size_t size)
     return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
 }
 
-/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and asked for
- * again costs a tenth of the CPU. Threads share what is kept, since seldom more than a few are busy at a time. */
+/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and
+ * asked for again costs a tenth of the CPU. Threads share what is kept, since seldom more than a few are busy
+ * at a time. */
 static void keep_memory(void)
 {
     mallopt(M_ARENA_MAX, 2);

@@ -1,6 +1,6 @@
 /*
- * The rows of design.md §6 (all but the 10 M scale) on one shop, each beside its floor measured a moment before on the
- * same servers, several times over; prints medians. tests/bench/run builds and starts this.
+ * The rows of design.md §6 (all but the 10 M scale) on one shop, each beside its floor measured a moment
+ * before on the same servers, several times over; prints medians. tests/bench/run builds and starts this.
  *
  * bench_shop [--repeats N] [--commands N] [--only ROW[,ROW…]] [--json]
  */
@@ -21,8 +21,8 @@ static const struct step {
     const char *name; /* of the row, or of the first of several that are measured together */
     void (*measure)(struct bench *b);
 } steps[] = {
-    {"accepted", row_commands}, {"wait", row_wait},   {"product", row_product}, {"page", row_page},
-    {"relay", row_relay},       {"sale", row_sale},   {"start", row_start},
+    {"accepted", row_commands}, {"wait", row_wait}, {"product", row_product}, {"page", row_page},
+    {"relay", row_relay},       {"sale", row_sale}, {"start", row_start},
 };
 
 static struct options {
@@ -80,7 +80,7 @@ static void tool_version(const char *name, const char *const *argv)
 
 static void describe_machine(const struct bench *b)
 {
-    char text[200], model[120], postgres[200];
+    char text[400], model[120], postgres[200];
     struct utsname system;
     struct sysinfo memory;
     double loads[1] = {0};

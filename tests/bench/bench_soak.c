@@ -1,7 +1,8 @@
 /*
- * The soak: add-to-cart at half of what the shop accepts, minute after minute; nothing may grow. Prints a line per
- * minute; ends with 1 when the last minute has more than 5 % more resident memory in any program, or a p99 above 1.2
- * times, than minute 2. The commands are spread over the users; latency counts from when a request was due.
+ * The soak: add-to-cart at half of what the shop accepts, minute after minute; nothing may grow. Prints a
+ * line per minute; ends with 1 when the last minute has more than 5 % more resident memory in any program, or
+ * a p99 above 1.2 times, than minute 2. The commands are spread over the users; latency counts from when a
+ * request was due.
  *
  * bench_soak [--minutes N] [--rate COMMANDS_PER_SECOND]
  */
@@ -29,8 +30,8 @@ static void run(struct bench *b, const struct str *requests, int64_t n, double r
                             .expected = 202},
              r);
     if (r->good != n)
-        shop_die(b->shop, "%lld of %lld commands were accepted; one was answered %d", (long long)r->good, (long long)n,
-                 r->other_status);
+        shop_die(b->shop, "%lld of %lld commands were accepted; one was answered %d", (long long)r->good,
+                 (long long)n, r->other_status);
 }
 
 static void measure_minute(struct bench *b, const struct str *requests, double rate, int minute)
@@ -41,7 +42,8 @@ static void measure_minute(struct bench *b, const struct str *requests, double r
     m->p99_ms = (double)latency_quantile(&r.latencies, 0.99) / 1e6;
     for (enum program p = 0; p < PROGRAMS; p++)
         m->memory[p] = memory_resident(shop_pid(b->shop, p, 0));
-    printf("minute %3d  %6.0f/s  p50 %6.2f ms  p99 %7.2f ms  backlog %6lld  MB: door %.1f, consumers %.1f, producers %.1f\n",
+    printf("minute %3d  %6.0f/s  p50 %6.2f ms  p99 %7.2f ms  backlog %6lld  MB: door %.1f, consumers %.1f, "
+           "producers %.1f\n",
            minute, (double)r.good / r.seconds, (double)latency_quantile(&r.latencies, 0.5) / 1e6, m->p99_ms,
            (long long)bench_backlog(b, "carts"), (double)m->memory[PROGRAM_API] / 1048576,
            (double)m->memory[PROGRAM_CONSUMERS] / 1048576, (double)m->memory[PROGRAM_PRODUCERS] / 1048576);
@@ -52,8 +54,8 @@ static bool verdict(int last)
     static const char *const names[PROGRAMS] = {"door", "consumers", "producers"};
     const struct minute *early = &minutes[SETTLED < last ? SETTLED : 1], *late = &minutes[last];
     bool good = late->p99_ms <= early->p99_ms * 1.2;
-    printf("p99 %.2f -> %.2f ms: x %.2f, at most 1.2: %s\n", early->p99_ms, late->p99_ms, late->p99_ms / early->p99_ms,
-           good ? "ok" : "short");
+    printf("p99 %.2f -> %.2f ms: x %.2f, at most 1.2: %s\n", early->p99_ms, late->p99_ms,
+           late->p99_ms / early->p99_ms, good ? "ok" : "short");
     for (enum program p = 0; p < PROGRAMS; p++) {
         double growth = 100.0 * (double)(late->memory[p] - early->memory[p]) / (double)early->memory[p];
         printf("memory of %s %+.1f %%, at most +5: %s\n", names[p], growth, growth <= 5 ? "ok" : "short");

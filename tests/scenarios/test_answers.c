@@ -118,7 +118,8 @@ Test(answers, a_cancel_follows_an_order_that_was_only_accepted)
     json_t *body = order_body("tok_ok", (struct line[]){{cup, 11, 0}}, 1);
 
     for (int i = 0; i < 20; i++) {
-        ask(ana, &(struct ask){.method = "POST", .path = "/api/v1/orders", .body = json_incref(body), .wait_s = -1});
+        ask(ana, &(struct ask){
+                     .method = "POST", .path = "/api/v1/orders", .body = json_incref(body), .wait_s = -1});
         snprintf(order, sizeof(order), "%s", said(ana, "command_id"));
         cr_expect(cancel_order(ana, order) != 404, "%s", ana->reply.text);
         cr_expect_eq(cancel_order(luis, order), 404);

@@ -52,7 +52,7 @@ Test(codec_write, the_bus_form_is_sealed_in_schema_order_and_without_secrets)
     struct str expected =
         arena_printf(arena,
                      "{\"id\":\"" ID "\",\"name\":\"ball\",\"count\":1,\"price\":150,"
-                     "\"currency\":\"USD\",\"tags\":[\"a\\n\"],\"extra\":{\"k\" : 1},\"phone\":\"%.*s\"}",
+                     "\"currency\":\"USD\",\"tags\":[\"a\\n\"],\"extra\":{\"k\":1},\"phone\":\"%.*s\"}",
                      STR_ARG(sealed));
     cr_expect(str_eq(bus, expected), "%.*s\n%.*s", STR_ARG(bus), STR_ARG(expected));
 

@@ -75,7 +75,8 @@ static double number_before(const char *text, const char *word)
     return atof(at);
 }
 
-static double redis_benchmark(const char *redis_socket, const char *const *options, const struct str *words, size_t n)
+static double redis_benchmark(const char *redis_socket, const char *const *options, const struct str *words,
+                              size_t n)
 {
     const char *argv[64] = {"redis-benchmark", "-s", redis_socket, "-q"};
     size_t argc = 4;
@@ -121,8 +122,9 @@ double floor_pgbench(const char *host, const char *sql, int seconds)
     fclose(f);
     snprintf(length, sizeof(length), "%d", seconds);
     snprintf(program, sizeof(program), "%s/pgbench", template_bindir());
-    char *text = floor_output((const char *const[]){program, "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", length,
-                                                    "-f", path, "-h", host, "-U", "daydream", "daydream", NULL});
+    char *text = floor_output((const char *const[]){program, "-n", "-M", "prepared", "-c", "8", "-j", "2",
+                                                    "-T", length, "-f", path, "-h", host, "-U", "daydream",
+                                                    "daydream", NULL});
     unlink(path);
     char *tps = strstr(text, "tps = ");
     double rate = tps ? atof(tps + 6) : 0;
@@ -236,13 +238,14 @@ static void write_conf(const char *dir, struct str body, int workers, int port)
     FILE *f = fopen(path, "we");
     if (!f)
         abort();
-    fprintf(f,
-            "daemon off;\npid nginx.pid;\nerror_log error.log crit;\nworker_processes %d;\n%s"
-            "events { worker_connections 512; }\nhttp {\naccess_log off;\nkeepalive_requests 1000000000;\n"
-            "client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n"
-            "uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n"
-            "server { listen 127.0.0.1:%d reuseport;\nlocation / { default_type application/json;\nreturn 200 '",
-            workers, getuid() == 0 ? "user root;\n" : "", port);
+    fprintf(
+        f,
+        "daemon off;\npid nginx.pid;\nerror_log error.log crit;\nworker_processes %d;\n%s"
+        "events { worker_connections 512; }\nhttp {\naccess_log off;\nkeepalive_requests 1000000000;\n"
+        "client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n"
+        "uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n"
+        "server { listen 127.0.0.1:%d reuseport;\nlocation / { default_type application/json;\nreturn 200 '",
+        workers, getuid() == 0 ? "user root;\n" : "", port);
     for (size_t i = 0; i < body.n; i++) {
         if (body.p[i] == '\'' || body.p[i] == '\\')
             fputc('\\', f);

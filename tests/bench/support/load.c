@@ -20,11 +20,11 @@ enum { HEAD_MAX = 16384, EVENTS = 128 };
 struct connection {
     int fd;
     bool busy;
-    int64_t begun;        /* when the request was due */
+    int64_t begun; /* when the request was due */
     struct str unsent;
-    char head[HEAD_MAX];  /* what came of the answer's head */
+    char head[HEAD_MAX]; /* what came of the answer's head */
     size_t head_n;
-    int64_t body_left;    /* -1: the head is not complete */
+    int64_t body_left; /* -1: the head is not complete */
     int status;
 };
 

@@ -53,7 +53,8 @@ static double bare_loop(struct bench *b)
 
 static int64_t succeeded(struct bench *b)
 {
-    return shop_sql(b->shop, "SELECT count(*) FROM command WHERE type = 'cart.add-item.v1' AND status = 'succeeded'");
+    return shop_sql(b->shop,
+                    "SELECT count(*) FROM command WHERE type = 'cart.add-item.v1' AND status = 'succeeded'");
 }
 
 static void accept_all(struct bench *b, const struct str *requests, struct load_result *r)
@@ -66,8 +67,8 @@ static void accept_all(struct bench *b, const struct str *requests, struct load_
                             .expected = 202},
              r);
     if (r->good != b->commands)
-        shop_die(b->shop, "%lld of %d commands were accepted; one was answered %d", (long long)r->good, b->commands,
-                 r->other_status);
+        shop_die(b->shop, "%lld of %d commands were accepted; one was answered %d", (long long)r->good,
+                 b->commands, r->other_status);
 }
 
 static void until_processed(struct bench *b, int64_t before)
@@ -78,8 +79,8 @@ static void until_processed(struct bench *b, int64_t before)
         shop_die(b->shop, "%lld of %d commands succeeded", (long long)(succeeded(b) - before), b->commands);
 }
 
-/* While commands are accepted, they are processed as well; how fast that can go is seen when they wait already: the
- * consumers are held back, and let go when the last one is accepted. */
+/* While commands are accepted, they are processed as well; how fast that can go is seen when they wait
+ * already: the consumers are held back, and let go when the last one is accepted. */
 static void add_processed(struct bench *b, const struct str *requests, double floor)
 {
     struct load_result r;
@@ -107,7 +108,8 @@ void row_commands(struct bench *b)
     accept_all(b, requests, &r);
     struct str spent = spent_text(b, since, b->commands, b->arena);
     table_add(ROW_ACCEPTED, (double)r.good / r.seconds, xadd,
-              arena_printf(arena, "p50 %.1f ms, p99 %.1f ms; %s", (double)latency_quantile(&r.latencies, 0.5) / 1e6,
+              arena_printf(arena, "p50 %.1f ms, p99 %.1f ms; %s",
+                           (double)latency_quantile(&r.latencies, 0.5) / 1e6,
                            (double)latency_quantile(&r.latencies, 0.99) / 1e6, spent.p)
                   .p);
     until_processed(b, before);
@@ -136,6 +138,9 @@ void row_wait(struct bench *b)
         shop_die(b->shop, "%lld of %d waits ended well; one was answered %d", (long long)r.good, WAITS,
                  r.other_status);
     struct str spent = spent_text(b, since, WAITS, arena);
-    table_add(ROW_WAIT, (double)latency_quantile(&r.latencies, 0.5) / 1e3, (double)latency_quantile(&floor, 0.5) / 1e3,
-              arena_printf(arena, "p99 %.1f ms; %s", (double)latency_quantile(&r.latencies, 0.99) / 1e6, spent.p).p);
+    table_add(
+        ROW_WAIT, (double)latency_quantile(&r.latencies, 0.5) / 1e3,
+        (double)latency_quantile(&floor, 0.5) / 1e3,
+        arena_printf(arena, "p99 %.1f ms; %s", (double)latency_quantile(&r.latencies, 0.99) / 1e6, spent.p)
+            .p);
 }

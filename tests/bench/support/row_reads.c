@@ -19,8 +19,8 @@ static double rate(int port, struct str request, int64_t n, struct load_result *
                             .expected = 200},
              r);
     if (r->good != n) {
-        fprintf(stderr, "bench: %lld of %lld reads were answered 200, one %d\n", (long long)r->good, (long long)n,
-                r->other_status);
+        fprintf(stderr, "bench: %lld of %lld reads were answered 200, one %d\n", (long long)r->good,
+                (long long)n, r->other_status);
         exit(1);
     }
     return (double)n / r->seconds;
@@ -34,7 +34,8 @@ static void add_read(struct bench *b, enum row row, struct str request, int64_t 
     double value = rate(shop_port(b->shop, 0), request, n, &r);
     struct str spent = spent_text(b, since, (double)n, b->arena);
     table_add(row, value, floor,
-              arena_printf(b->arena, "p50 %.2f ms, p99 %.2f ms; %s", (double)latency_quantile(&r.latencies, 0.5) / 1e6,
+              arena_printf(b->arena, "p50 %.2f ms, p99 %.2f ms; %s",
+                           (double)latency_quantile(&r.latencies, 0.5) / 1e6,
                            (double)latency_quantile(&r.latencies, 0.99) / 1e6, spent.p)
                   .p);
 }
@@ -115,7 +116,8 @@ static char *page_sql(struct bench *b, struct str request)
     char log[300], *sql = NULL, *params = NULL, *text;
     size_t n;
     snprintf(log, sizeof(log), "%s/postgres.log", servers_dir(shop_servers(b->shop)));
-    for (int i = 0; i < 20 && !(sql && params); i++) { /* the setting reaches a backend between two statements */
+    for (int i = 0; i < 20 && !(sql && params);
+         i++) { /* the setting reaches a backend between two statements */
         log_statements(b, true);
         rate(shop_port(b->shop, 0), request, WARM_UP, &r);
         log_statements(b, false);

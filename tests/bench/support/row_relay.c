@@ -1,6 +1,6 @@
 /*
- * The relay: events that stand in the log and not yet in their streams. The shop's own relays and readers are paused
- * meanwhile, so that one relay alone is measured.
+ * The relay: events that stand in the log and not yet in their streams. The shop's own relays and readers are
+ * paused meanwhile, so that one relay alone is measured.
  */
 #include <stdio.h>
 
@@ -14,11 +14,11 @@ static struct event an_event(struct bench *b, struct arena *arena)
 {
     struct uuid user = uuid_v7(clock_ms());
     struct str key = uuid_str(user, arena);
-    struct cart_item_added added = {.user_id = user, .item_id = uuid_v7(clock_ms()), .added = 1, .quantity = 1};
+    struct cart_item_added added = {
+        .user_id = user, .item_id = uuid_v7(clock_ms()), .added = 1, .quantity = 1};
     bench_must(uuid_parse(str_of(b->product), &added.product_id));
     const struct message_type *type = &message_types[CART_ITEM_ADDED];
-    struct event event =
-        event_new(type, STR("bench"), key, codec_encode(type->shape, &added, arena), arena);
+    struct event event = event_new(type, STR("bench"), key, codec_encode(type->shape, &added, arena), arena);
     event.envelope.correlationid = event.envelope.causationid = event.envelope.id;
     event.envelope.actor = arena_printf(arena, "user:%s", key.p);
     return event;

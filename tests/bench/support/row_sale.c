@@ -10,10 +10,10 @@
 
 enum { BUYERS = 10000, UNITS = 100, CONNECTIONS = 64, BATCH = 1000 };
 
-static const struct pg_stmt insert_keys = {
-    "bench_insert_keys",
-    "INSERT INTO person_key (person, wrapped, created_ms) SELECT p, w, $1::bigint FROM unnest($2::uuid[], $3::bytea[])"
-    " AS x(p, w)"};
+static const struct pg_stmt insert_keys = {"bench_insert_keys",
+                                           "INSERT INTO person_key (person, wrapped, created_ms) SELECT p, "
+                                           "w, $1::bigint FROM unnest($2::uuid[], $3::bytea[])"
+                                           " AS x(p, w)"};
 
 /* Registered the short way: the keys that their addresses are sealed with, without passwords. */
 static void insert_buyers(struct bench *b, const struct uuid *buyers, struct arena *arena)
@@ -36,30 +36,34 @@ static struct str *make_requests(struct bench *b, const char *product, struct ar
 {
     struct uuid *buyers = arena_array(arena, struct uuid, BUYERS);
     struct str *requests = arena_array(arena, struct str, BUYERS);
-    struct str body = arena_printf(arena,
-                                   "{\"items\":[{\"product_id\":\"%s\",\"quantity\":1}],\"shipping_address\":{"
-                                   "\"street\":\"Alameda 1\",\"city\":\"Santiago\",\"postal_code\":\"8320000\","
-                                   "\"country\":\"CL\"},\"payment_method\":\"test\",\"payment_token\":\"tok_ok\"}",
-                                   product);
+    struct str body =
+        arena_printf(arena,
+                     "{\"items\":[{\"product_id\":\"%s\",\"quantity\":1}],\"shipping_address\":{"
+                     "\"street\":\"Alameda 1\",\"city\":\"Santiago\",\"postal_code\":\"8320000\","
+                     "\"country\":\"CL\"},\"payment_method\":\"test\",\"payment_token\":\"tok_ok\"}",
+                     product);
     for (int i = 0; i < BUYERS; i++) {
         buyers[i] = uuid_v7(clock_ms());
-        requests[i] = bench_request(arena, "POST", "/api/v1/orders", bench_token(b, buyers[i], arena), "", body);
+        requests[i] =
+            bench_request(arena, "POST", "/api/v1/orders", bench_token(b, buyers[i], arena), "", body);
     }
     insert_buyers(b, buyers, arena);
     return requests;
 }
 
-/* Decisions about the product: a hold-requested stands in the product's partition, its answer in the order's. */
+/* Decisions about the product: a hold-requested stands in the product's partition, its answer in the order's.
+ */
 #define DECISIONS                                                                                            \
-    "WITH asked AS (SELECT data::json->>'order_id' AS o, row_number() OVER (ORDER BY seq) AS place"         \
-    "  FROM event_log WHERE type = 'stock.hold-requested.v1' AND partitionkey = '%s'),"                     \
-    " decided AS (SELECT a.place, e.type, e.ms FROM asked a JOIN event_log e ON e.topic = 'orders' AND"     \
+    "WITH asked AS (SELECT data::json->>'order_id' AS o, row_number() OVER (ORDER BY seq) AS place"          \
+    "  FROM event_log WHERE type = 'stock.hold-requested.v1' AND partitionkey = '%s'),"                      \
+    " decided AS (SELECT a.place, e.type, e.ms FROM asked a JOIN event_log e ON e.topic = 'orders' AND"      \
     "  e.partitionkey = a.o AND e.type IN ('order.stock-held.v1', 'order.stock-refused.v1'))"
 
 /* Until every order is decided and told, seen by counting what costs little to count. */
 static void until_settled(struct bench *b)
 {
-    while (bench_backlog(b, "orders") > 0 || shop_sql(b->shop, "SELECT count(*) FROM orders WHERE step <> 'done'") > 0)
+    while (bench_backlog(b, "orders") > 0 ||
+           shop_sql(b->shop, "SELECT count(*) FROM orders WHERE step <> 'done'") > 0)
         poll(NULL, 0, 100);
     if (!shop_is_quiet(b->shop, 0))
         shop_die(b->shop, "the flash sale does not end");
@@ -88,11 +92,12 @@ void row_sale(struct bench *b)
     struct str spent = spent_text(b, since, BUYERS, arena);
     int64_t took = shop_sql(b->shop, DECISIONS " SELECT max(ms) - min(ms) FROM decided", product);
     int64_t decided = shop_sql(b->shop, DECISIONS " SELECT count(*) FROM decided", product);
-    int64_t first = shop_sql(b->shop, DECISIONS " SELECT count(*) FROM decided WHERE type = 'order.stock-held.v1' AND"
-                                                " place <= %d",
+    int64_t first = shop_sql(b->shop,
+                             DECISIONS " SELECT count(*) FROM decided WHERE type = 'order.stock-held.v1' AND"
+                                       " place <= %d",
                              product, UNITS);
-    int64_t held = shop_sql(b->shop, DECISIONS " SELECT count(*) FROM decided WHERE type = 'order.stock-held.v1'",
-                            product);
+    int64_t held = shop_sql(
+        b->shop, DECISIONS " SELECT count(*) FROM decided WHERE type = 'order.stock-held.v1'", product);
     int64_t confirmed = shop_sql(b->shop,
                                  "SELECT count(*) FROM orders o JOIN order_line l ON l.order_id = o.id WHERE"
                                  " l.product_id = '%s' AND o.status = 'confirmed'",

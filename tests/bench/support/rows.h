@@ -1,6 +1,6 @@
 /*
- * The rows of design.md §6, each a function that measures once and adds to the table. They share one shop: private
- * servers with durability on and three programs, 64 registered users, a catalogue.
+ * The rows of design.md §6, each a function that measures once and adds to the table. They share one shop:
+ * private servers with durability on and three programs, 64 registered users, a catalogue.
  */
 #pragma once
 

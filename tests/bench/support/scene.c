@@ -68,8 +68,8 @@ int64_t bench_backlog(struct bench *b, const char *topic)
     const struct redis_reply *reply;
     int64_t n = 0;
     for (int part = 0; part < BENCH_PARTITIONS; part++) {
-        bench_must(redis_callf(b->redis, &reply, "XLEN cmd:{%s.%s}", topic,
-                               arena_printf(b->arena, "%02d", part).p));
+        bench_must(
+            redis_callf(b->redis, &reply, "XLEN cmd:{%s.%s}", topic, arena_printf(b->arena, "%02d", part).p));
         n += redis_integer(reply, 0);
     }
     return n;
@@ -80,26 +80,23 @@ int64_t bench_backlog(struct bench *b, const char *topic)
 struct spent spent_now(const struct bench *b)
 {
     const struct servers *servers = shop_servers(b->shop);
-    return (struct spent){cpu_ns(shop_pid(b->shop, PROGRAM_API, 0)),
-                          cpu_ns(shop_pid(b->shop, PROGRAM_CONSUMERS, 0)),
-                          cpu_ns(shop_pid(b->shop, PROGRAM_PRODUCERS, 0)),
-                          cpu_ns(servers_pid(servers, SERVER_REDIS)),
-                          cpu_tree_ns(servers_pid(servers, SERVER_POSTGRES)),
-                          cpu_ns(getpid())};
+    return (struct spent){
+        cpu_ns(shop_pid(b->shop, PROGRAM_API, 0)),          cpu_ns(shop_pid(b->shop, PROGRAM_CONSUMERS, 0)),
+        cpu_ns(shop_pid(b->shop, PROGRAM_PRODUCERS, 0)),    cpu_ns(servers_pid(servers, SERVER_REDIS)),
+        cpu_tree_ns(servers_pid(servers, SERVER_POSTGRES)), cpu_ns(getpid())};
 }
 
 struct str spent_text(const struct bench *b, struct spent since, double pieces, struct arena *arena)
 {
     struct spent end = spent_now(b);
     double each = 1000 * pieces;
-    return arena_printf(arena,
-                        "CPU us each: door %.0f, consumers %.0f, producers %.0f, Redis %.0f, PostgreSQL %.0f, "
-                        "load %.0f",
-                        (double)(end.door - since.door) / each,
-                        (double)(end.consumers - since.consumers) / each,
-                        (double)(end.producers - since.producers) / each,
-                        (double)(end.redis - since.redis) / each,
-                        (double)(end.postgres - since.postgres) / each, (double)(end.load - since.load) / each);
+    return arena_printf(
+        arena,
+        "CPU us each: door %.0f, consumers %.0f, producers %.0f, Redis %.0f, PostgreSQL %.0f, "
+        "load %.0f",
+        (double)(end.door - since.door) / each, (double)(end.consumers - since.consumers) / each,
+        (double)(end.producers - since.producers) / each, (double)(end.redis - since.redis) / each,
+        (double)(end.postgres - since.postgres) / each, (double)(end.load - since.load) / each);
 }
 
 /* ---- setting the scene ---- */
@@ -120,11 +117,12 @@ static void fill_catalogue(struct bench *b)
     for (int i = 0; i < PRODUCTS; i++)
         requests[i] = bench_request(
             arena, "POST", "/api/v1/products", str_of(b->admin->access), "",
-            arena_printf(arena,
-                         "{\"name\":\"Producto de prueba %d\",\"sku\":\"BENCH-%d\",\"price\":%d,\"stock\":100,"
-                         "\"category\":\"category-%d\",\"description\":\"Una descripción de tamaño mediano para "
-                         "el producto %d del catálogo.\"}",
-                         i, i, 1000 + i * 7919 % 90000, i % CATEGORIES, i));
+            arena_printf(
+                arena,
+                "{\"name\":\"Producto de prueba %d\",\"sku\":\"BENCH-%d\",\"price\":%d,\"stock\":100,"
+                "\"category\":\"category-%d\",\"description\":\"Una descripción de tamaño mediano para "
+                "el producto %d del catálogo.\"}",
+                i, i, 1000 + i * 7919 % 90000, i % CATEGORIES, i));
     struct load load = {.port = shop_port(b->shop, 0),
                         .connections = 16,
                         .requests = requests,
@@ -134,7 +132,8 @@ static void fill_catalogue(struct bench *b)
     struct load_result r;
     load_run(&load, &r);
     if (r.good != PRODUCTS)
-        shop_die(b->shop, "%d of %d products were accepted, one got %d", (int)r.good, PRODUCTS, r.other_status);
+        shop_die(b->shop, "%d of %d products were accepted, one got %d", (int)r.good, PRODUCTS,
+                 r.other_status);
     create_product(b->admin, &(struct goods){.name = "Polera", .price = 9990, .stock = PLENTY}, b->product);
     if (!shop_is_quiet(b->shop, 0))
         shop_die(b->shop, "the catalogue is not filled");
@@ -146,8 +145,10 @@ static struct shop *start_shop(void)
 {
     static const char *const settings[] = {encryption_key, jwt_key, "LEASE_MS=5000", "API_LOOPS=0", NULL};
     char extra[2000]; /* BENCH_PG: further lines for who looks for causes, as shared_preload_libraries */
-    snprintf(extra, sizeof(extra), "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
-                                   "min_wal_size = 256MB\n%s\n", getenv("BENCH_PG") ?: "");
+    snprintf(extra, sizeof(extra),
+             "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
+             "min_wal_size = 256MB\n%s\n",
+             getenv("BENCH_PG") ?: "");
     return shop_start(&(struct shop_options){
         .servers = {.pg_fsync = true, .pg_extra = extra},
         .partitions = BENCH_PARTITIONS,

@@ -1,6 +1,6 @@
 /*
- * The table of a benchmark: rows that are measured several times, each time beside its floor; shown by medians. A row
- * is `ok` when its figure reaches what design.md §6 calls good.
+ * The table of a benchmark: rows that are measured several times, each time beside its floor; shown by
+ * medians. A row is `ok` when its figure reaches what design.md §6 calls good.
  */
 #pragma once
 
@@ -22,8 +22,8 @@ enum row {
     ROWS
 };
 
-/* One measurement. floor 0: the row has none. note: where the CPU went, or what else there is to say; borrowed and
- * copied; the last one is shown. */
+/* One measurement. floor 0: the row has none. note: where the CPU went, or what else there is to say;
+ * borrowed and copied; the last one is shown. */
 void table_add(enum row row, double value, double floor, const char *note);
 /* How often a row was measured. */
 int table_count(enum row row);
