@@ -32,13 +32,13 @@ struct fault_case {
 
 static void list_cases(bool only_short)
 {
-    static const char *const actions[] = {"kill", "stop"};
+    static const char *const actions[] = {"kill", "stop", "err"};
 
     for (const struct disaster *d = disasters; d->name; d++)
         if ((d->flags & SHORT) || !only_short)
             printf("%s\n", d->name);
     for (int i = 0; i < FAULT_COUNT; i++)
-        for (size_t a = 0; a < 2; a++)
+        for (size_t a = 0; a < sizeof(actions) / sizeof(*actions); a++)
             if (!only_short || (points[i].is_short && a == 0))
                 printf("%s:%s\n", point_names[i], actions[a]);
 }
