@@ -80,6 +80,7 @@ Test(first_order, is_told_by_the_streams)
 {
     char order[ID_TEXT];
 
+    cr_assert(shop_is_quiet(shop, 0), "the opening of stock is told before the story begins");
     place(ana, "tok_ok", &(struct line){cup, 1, 0}, 1, order);
     how_it_ends(ana, order);
     cr_assert(shop_is_quiet(shop, 0));
