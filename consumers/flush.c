@@ -1,7 +1,7 @@
 /*
  * One flush: everything a batch decided becomes one transaction with one Sync; after the commit, and only
- * then, whoever waits for a result is woken, the commands are acknowledged and deleted, and the events go to
- * their streams. A crash before the commit repeats the batch; a crash after it is repaired by the sweep
+ * then, the events go to their streams, the commands are acknowledged and deleted, and whoever waits for a
+ * result is woken. A crash before the commit repeats the batch; a crash after it is repaired by the sweep
  * (events), by the command rows (the repeat of an unacknowledged command finds its row) and by the doors'
  * polling (hints).
  */
@@ -64,7 +64,6 @@ static err commit(struct worker *w, struct batch *b, struct pg_result **ret_comp
     pg_flush(w->pg);
     if (FAULT(RUNNER_FLUSH_SENT))
         return FAIL(PG_DOWN, "fault injected after sending a flush");
-    read_ahead(w, b);
     return pg_wait(w->pg, FLUSH_MS);
 }
 
@@ -177,24 +176,22 @@ static void leave_cut(const struct batch *b)
             b->items[i]->at->history = true;
 }
 
-/* Whoever waits comes first; the acknowledgements next, since the next batch waits for their replies; the
- * events, which cost Redis most, last: it appends them while PostgreSQL works on the next batch. */
 static err tell(struct worker *w, struct batch *b, const struct pg_result *completed)
 {
     if (FAULT(RUNNER_AFTER_COMMIT))
         return FAIL(REDIS_DOWN, "fault injected after the commit");
     send_hints(w, b, completed);
     redis_pump(w->outward, POLLOUT);
+    relay_append(w->relay, b->events.p, b->events.n, b->arena);
+    redis_pump(w->outward, POLLOUT);
+    if (FAULT(RUNNER_AFTER_RELAY))
+        return FAIL(REDIS_DOWN, "fault injected after the relay");
     for (size_t i = 0; i < w->n_parts; i++)
         if (w->parts[i].commands)
             acknowledge_lane(w, b, &w->parts[i]);
     redis_pump(w->commands, POLLOUT);
     if (FAULT(RUNNER_AFTER_ACK))
         return FAIL(REDIS_DOWN, "fault injected after the acknowledgement");
-    relay_append(w->relay, b->events.p, b->events.n, b->arena);
-    redis_pump(w->outward, POLLOUT);
-    if (FAULT(RUNNER_AFTER_RELAY))
-        return FAIL(REDIS_DOWN, "fault injected after the relay");
     return OK;
 }
 

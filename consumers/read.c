@@ -127,27 +127,21 @@ static void claim(struct worker *w, struct partition *p)
                 w->group->name, (int64_t)CLAIM_MAX);
 }
 
-static bool any_history(const struct worker *w)
-{
-    for (size_t i = 0; i < w->n_parts; i++)
-        if (reads_commands(w, &w->parts[i]) && w->parts[i].history)
-            return true;
-    return false;
-}
-
 /* History is read alone and without waiting, so that nothing new overtakes what is old. */
-static void send_command_read(struct worker *w, bool wait)
+static void send_command_read(struct worker *w)
 {
     struct words words = words_new(w);
-    bool history = any_history(w);
+    bool history = false;
     size_t lanes = 0;
+    for (size_t i = 0; i < w->n_parts; i++)
+        history |= reads_commands(w, &w->parts[i]) && w->parts[i].history;
     w->count_history = history_count(w);
     struct str count = arena_printf(w->arena, "%d", (int)(history ? w->count_history : w->count_commands));
     struct str group = str_of(w->group->name);
     const struct str head[] = {STR("XREADGROUP"), STR("GROUP"), group, group, STR("COUNT"), count};
     for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
         word(&words, head[i]);
-    if (wait && !history) {
+    if (!history) {
         word(&words, STR("BLOCK"));
         word(&words, arena_printf(w->arena, "%d", BLOCK_MS));
     }
@@ -169,21 +163,6 @@ static void send_command_read(struct worker *w, bool wait)
         w->reading_commands = true;
         redis_send(w->commands, on_commands, w, words.n, words.p);
     }
-}
-
-/* While PostgreSQL writes a full batch, Redis brings the next one; the acknowledgements of the first are sent
- * behind this read, and the PEL is asked behind them, so the check is what it always is. A flush that fails
- * makes everything history, and what was read ahead is dropped and comes again with it. Not waiting: a
- * connection that blocks would hold the acknowledgements up. */
-void read_ahead(struct worker *w, const struct batch *b)
-{
-    size_t commands = 0;
-    for (size_t i = 0; i < b->n; i++)
-        commands += b->items[i]->message.command && b->items[i]->fate != ITEM_CUT;
-    if (commands < BATCH_MAX / 2 || w->standstill.active || any_history(w) || redis_waiting(w->commands) > 0)
-        return;
-    send_command_read(w, false);
-    redis_pump(w->commands, POLLOUT);
 }
 
 static bool reads_events(const struct worker *w, const struct partition *p)
@@ -288,8 +267,9 @@ static err check_pels(struct worker *w, bool all)
         redis_sendf(w->commands, on_pending, pel, "XPENDING %s %s", p->lane, w->group->name);
         asked = true;
     }
-    if (asked)
-        TRY(redis_wait(w->commands, 5000));
+    if (!asked)
+        return OK;
+    TRY(redis_wait(w->commands, 5000));
     drop_history_lanes(w);
     return OK;
 }
@@ -386,7 +366,7 @@ err read_entries(struct worker *w, int64_t until_ms)
     w->n_read = 0;
     for (;;) {
         if (redis_waiting(w->commands) == 0)
-            send_command_read(w, true);
+            send_command_read(w);
         if (redis_waiting(w->events) == 0)
             send_event_read(w);
         int64_t left = unchecked(w) ? 100 : until_ms - clock_mono_ms();

@@ -78,9 +78,6 @@ err lease_release(struct worker *w) _must_use_;
 /* read.c: waits for entries at most until the given monotonic time; fills w->read. Broken connections are
  * RETRY. */
 err read_entries(struct worker *w, int64_t until_ms) _must_use_;
-/* With a flush on its way: asks for the next commands, which the next read_entries() takes, when there is
- * reason to believe that many wait. */
-void read_ahead(struct worker *w, const struct batch *b);
 /* Makes the groups of the command lanes we own. */
 void read_make_groups(struct worker *w);
 /* Compares positions with the heads of the log, and reads from the log what a stream does not show. */

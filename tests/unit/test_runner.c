@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "bus/base/clock.h"
-#include "bus/base/metrics.h"
 #include "tests/support/runner.h"
 
 Test(runner, commands_become_rows_results_and_events_once)
@@ -109,31 +108,6 @@ Test(runner, entries_that_a_zombie_moved_into_the_pel_are_handled)
         left = redis_integer(reply, -1);
     }
     cr_assert_eq(left, 0);
-    runner_stop(r);
-    bus_stop(&s);
-}
-
-/* The next batch is read while a flush is on its way: when that flush is void, what was read ahead waits for what comes
- * before it. */
-Test(runner, what_was_read_ahead_of_a_void_flush_keeps_its_place)
-{
-    enum { COMMANDS = 1200 };
-    struct bus s = runner_bus(1);
-    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
-    for (int i = 1; i <= COMMANDS; i++) {
-        struct envelope e = runner_add_item(&s, user, shirt, i);
-        lane_publish(s.redis, &e, NULL, NULL);
-    }
-    bus_must(redis_wait(s.redis, 30000));
-    struct runner *r = runner_start(&cart_group, "one");
-    for (int i = 0; i < 20; i++, usleep(5000))
-        bus_sql(&s, "UPDATE consumer_offset SET flush = flush + 1 WHERE grp = 'cart' AND topic = 'carts'");
-    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", COMMANDS);
-    cr_assert_eq(bus_query(&s, "SELECT count(*) FROM (SELECT (data::json->>'added')::int AS added, row_number() OVER "
-                               "(ORDER BY seq) AS place FROM event_log WHERE type = 'cart.item-added.v1') x WHERE "
-                               "added <> place"),
-                 0);
-    cr_assert(counter_get(COUNTER_FENCED) > 0);
     runner_stop(r);
     bus_stop(&s);
 }
