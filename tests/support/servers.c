@@ -296,6 +296,8 @@ static void write_settings(const struct servers *s, const struct servers_options
                    o->appendfsync ? o->appendfsync : "always", o->redis_extra ? o->redis_extra : "");
     if (!o->no_postgres) {
         template_copy(s->dir, o->from);
+        if (o->wal_segment_mb && !o->from)
+            template_set_wal(s->dir, o->wal_segment_mb);
         write_file(s, "data/postgresql.conf", "ae", "unix_socket_directories = '.'\n%s%s\n",
                    o->pg_fsync ? "" : "fsync = off\nfull_page_writes = off\n",
                    o->pg_extra ? o->pg_extra : "");

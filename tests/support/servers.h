@@ -18,6 +18,7 @@ struct servers_options {
     bool no_redis;           /* start PostgreSQL alone */
     bool no_postgres;        /* start Redis alone */
     const char *appendfsync; /* Redis: "always" (NULL), "everysec" or "no" */
+    int wal_segment_mb; /* PostgreSQL: 0: 1, which is quick to copy and slow to write; compose/up has 16 */
     bool pg_fsync; /* PostgreSQL waits for the disk; only needed where durability itself is the question */
     const char *redis_extra; /* lines added to redis.conf, NULL for none */
     const char *pg_extra;    /* lines added to postgresql.conf, NULL for none */

@@ -169,6 +169,16 @@ void template_copy_folder(const char *from, const char *to, const char *name)
     run(false, (const char *const[]){"cp", "-a", "--reflink=auto", "-t", to, source, NULL});
 }
 
+void template_set_wal(const char *dir, int segment_mb)
+{
+    char program[160], size[40], data[100];
+
+    snprintf(program, sizeof(program), "%s/pg_resetwal", template_bindir());
+    snprintf(size, sizeof(size), "--wal-segsize=%d", segment_mb);
+    snprintf(data, sizeof(data), "%s/data", dir);
+    run(true, (const char *const[]){program, size, "-D", data, NULL});
+}
+
 void template_copy(const char *dir, const char *from)
 {
     char template[140], lock_path[160], initialised[180], target[100];

@@ -20,6 +20,8 @@ void template_become_postgres(void);
 /* Puts a fresh cluster at dir/data: superuser and database "daydream", trusted on its socket, no TCP; or,
  * when from is not NULL, a copy of from/data, the cluster of a server that has ended. */
 void template_copy(const char *dir, const char *from);
+/* Gives the fresh cluster at dir/data WAL segments of another size. */
+void template_set_wal(const char *dir, int segment_mb);
 /* Copies from/name to to/name, owners and times included. */
 void template_copy_folder(const char *from, const char *to, const char *name);
 /* Kills (SIGKILL) whatever process has its working directory below dir. */

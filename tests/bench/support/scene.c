@@ -150,7 +150,7 @@ static struct shop *start_shop(void)
              "min_wal_size = 256MB\n%s\n",
              getenv("BENCH_PG") ?: "");
     return shop_start(&(struct shop_options){
-        .servers = {.pg_fsync = true, .pg_extra = extra},
+        .servers = {.pg_fsync = true, .wal_segment_mb = 16, .pg_extra = extra},
         .partitions = BENCH_PARTITIONS,
         .settings = settings,
     });
