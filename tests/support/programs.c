@@ -23,10 +23,24 @@ const char *const program_names[PROGRAMS] = {"daydream-api", "daydream-consumers
 static const char *const inherited[] = {"PATH",          "TMPDIR",       "ASAN_OPTIONS",
                                         "UBSAN_OPTIONS", "LSAN_OPTIONS", NULL};
 
+/* The programs of the build lie beside the one that runs now, also in a copy of the build. */
+static void find_bin(struct programs *programs)
+{
+    ssize_t n = readlink("/proc/self/exe", programs->bin, sizeof(programs->bin) - 1);
+    char *slash;
+
+    assert(n > 0);
+    programs->bin[n] = 0;
+    slash = strrchr(programs->bin, '/');
+    assert(slash);
+    slash[1] = 0;
+}
+
 void programs_init(struct programs *programs, const char *dir, const char *logs)
 {
     *programs = (struct programs){.lock = PTHREAD_MUTEX_INITIALIZER};
     snprintf(programs->dir, sizeof(programs->dir), "%s", dir);
+    find_bin(programs);
     snprintf(programs->logs, sizeof(programs->logs), "%s", logs);
     for (int i = 0; inherited[i]; i++)
         if (getenv(inherited[i]))
@@ -64,7 +78,7 @@ void programs_setting(struct programs *programs, const char *name, const char *v
 void programs_exec(const struct programs *programs, const char *const *more, const char *const *argv)
 {
     const char *environment[ENVIRONMENT_MAX + 8];
-    char path[400] = DAYDREAM_BIN_DIR "/";
+    char path[400];
     size_t n = 0;
 
     for (; n < programs->environment_n; n++)
@@ -72,7 +86,7 @@ void programs_exec(const struct programs *programs, const char *const *more, con
     while (more && *more)
         environment[n++] = *more++;
     environment[n] = NULL;
-    strncat(path, argv[0], sizeof(path) - strlen(path) - 1);
+    snprintf(path, sizeof(path), "%s%s", programs->bin, argv[0]);
     if (chdir(programs->dir) == 0)
         execve(path, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)environment);
     _exit(127);

@@ -26,7 +26,8 @@ struct child {
 struct programs {
     pthread_mutex_t lock;
     struct child children[PROGRAMS][INSTANCES_MAX];
-    char dir[100], logs[200];           /* where they work; where their logs go */
+    char bin[300];                      /* where they are, with a slash at the end */
+    char dir[120], logs[200];           /* where they work; where their logs go */
     char *environment[ENVIRONMENT_MAX]; /* "NAME=value", shared by all; owned */
     size_t environment_n;
     const char *fault[PROGRAMS]; /* for the first start of each program's first process */
@@ -36,6 +37,7 @@ struct programs {
 
 extern const char *const program_names[PROGRAMS];
 
+/* dir: a folder below the servers' private one, where their watcher looks for what is left. */
 void programs_init(struct programs *programs, const char *dir, const char *logs);
 /* Kills what runs and frees. */
 void programs_deinit(struct programs *programs);

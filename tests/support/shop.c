@@ -276,7 +276,7 @@ static void make_home(struct shop *shop, const struct shop_options *o)
     snprintf(logs, sizeof(logs), "%s/log", shop->home);
     if (mkdir(shop->home, 0755) < 0 || mkdir(logs, 0755) < 0)
         support_die("cannot make %s: %s", shop->home, strerror(errno));
-    programs_init(&shop->programs, servers_dir(shop->servers), o->logs ? o->logs : logs);
+    programs_init(&shop->programs, shop->home, o->logs ? o->logs : logs);
     for (enum program p = 0; p < PROGRAMS; p++)
         shop->programs.fault[p] = o->fault[p];
 }
