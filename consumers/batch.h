@@ -11,7 +11,9 @@
 enum { BATCH_MAX = 256 };
 
 /* One (topic, partition) of this group: both its lanes, one fence row. */
+struct worker;
 struct partition {
+    struct worker *worker; /* whose it is */
     enum topic topic;
     int part;
     bool commands; /* this group handles the topic's commands */

@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bus/base/arena.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/meta.h"
@@ -62,16 +62,6 @@ static err instance_name(char *ret, size_t size)
         close(fd);
     }
     return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
-}
-
-/* A batch's arena comes and goes some hundred times a second: memory given back to the kernel each time and
- * asked for again costs a tenth of the CPU. Threads share what is kept, since seldom more than a few are busy
- * at a time. */
-static void keep_memory(void)
-{
-    mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 4 << 20);
-    mallopt(M_TRIM_THRESHOLD, 4 << 20);
 }
 
 static void *run_group(void *data)
@@ -127,7 +117,7 @@ int main(int argc, char **argv)
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;
     }
     prctl(PR_SET_NAME, "daydream-consumers");
-    keep_memory();
+    arena_keep_memory();
     catch_signals();
     err e = conf_load("daydream-consumers");
     if (!failed(e))

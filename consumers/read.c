@@ -1,9 +1,9 @@
 /*
  * Reading both lanes. Two reads wait at the same time on two connections: XREADGROUP over the command lanes
- * and XREAD over the event lanes. Commands: after every read, and before anything is handled, the PEL of each
- * lane must be exactly what was read; a zombie that woke up moves entries there which `>` would pass over, so
- * on any difference the lane is read from 0, ascending. The consumer is named like the group, hence a former
- * owner's entries are in the same PEL and history is the claim. Events: the position is ours, from
+ * and XREAD over the event lanes. Commands: behind every read, and before anything is handled, the PEL of
+ * each lane must be exactly what was read; a zombie that woke up moves entries there which `>` would pass
+ * over, so on any difference the lane is read from 0, ascending. The consumer is named like the group, hence
+ * a former owner's entries are in the same PEL and history is the claim. Events: the position is ours, from
  * PostgreSQL; Redis only saves us from asking it.
  */
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include "bus/base/metrics.h"
 #include "consumers/worker.h"
 
-enum { BLOCK_MS = 1000, PELS_MS = 900, CLAIM_MAX = 1000 };
+enum { BLOCK_MS = 1000, CLAIM_MAX = 1000 };
 
 /* ---- sending the reads ---- */
 
@@ -127,6 +127,55 @@ static void claim(struct worker *w, struct partition *p)
                 w->group->name, (int64_t)CLAIM_MAX);
 }
 
+/* ---- the PEL check ---- */
+
+/* The fourth part of XPENDING's answer: who holds how many. */
+static bool held_by_others(const struct redis_reply *pending, const char *group)
+{
+    if (!pending || pending->kind != REDIS_ARRAY || pending->n != 4 || pending->items[3].kind != REDIS_ARRAY)
+        return false;
+    const struct redis_reply *holders = &pending->items[3];
+    for (size_t i = 0; i < holders->n; i++)
+        if (holders->items[i].kind == REDIS_ARRAY && holders->items[i].n == 2 &&
+            !str_is(holders->items[i].items[0].text, group))
+            return true;
+    return false;
+}
+
+static void on_pending(void *data, const struct redis_reply *reply)
+{
+    struct partition *p = data;
+    struct worker *w = p->worker;
+    int64_t mine = 0;
+    struct str first = STR_NONE, last = STR_NONE;
+    for (size_t i = 0; i < w->n_read; i++) {
+        const struct entry *e = &w->read[i];
+        if (!e->command || e->topic != p->topic || e->part != p->part)
+            continue;
+        first = first.p ? first : e->entry;
+        last = e->entry;
+        mine++;
+    }
+    bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 &&
+                redis_integer(&reply->items[0], -1) == mine &&
+                (mine == 0 || (str_eq(reply->items[1].text, first) && str_eq(reply->items[2].text, last)));
+    if (same || mutant(MUTANT_PEL_CHECK))
+        return;
+    p->history = true;
+    p->claim = held_by_others(reply, w->group->name);
+}
+
+/* Asked on the same connection right behind the read, so that it is answered with it and costs no turn of its
+ * own; of all lanes, since a zombie's entry wakes nobody. */
+static void send_pel_checks(struct worker *w)
+{
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        if (reads_commands(w, p) && !p->history)
+            redis_sendf(w->commands, on_pending, p, "XPENDING %s %s", p->lane, w->group->name);
+    }
+}
+
 /* History is read alone and without waiting, so that nothing new overtakes what is old. */
 static void send_command_read(struct worker *w)
 {
@@ -162,6 +211,8 @@ static void send_command_read(struct worker *w)
         w->reading_history = history;
         w->reading_commands = true;
         redis_send(w->commands, on_commands, w, words.n, words.p);
+        if (!history)
+            send_pel_checks(w);
     }
 }
 
@@ -196,48 +247,7 @@ static void send_event_read(struct worker *w)
         redis_send(w->events, on_events, w, words.n, words.p);
 }
 
-/* ---- the PEL check ---- */
-
-struct pel {
-    struct worker *w;
-    struct partition *p;
-};
-
-/* The fourth part of XPENDING's answer: who holds how many. */
-static bool held_by_others(const struct redis_reply *pending, const char *group)
-{
-    if (!pending || pending->kind != REDIS_ARRAY || pending->n != 4 || pending->items[3].kind != REDIS_ARRAY)
-        return false;
-    const struct redis_reply *holders = &pending->items[3];
-    for (size_t i = 0; i < holders->n; i++)
-        if (holders->items[i].kind == REDIS_ARRAY && holders->items[i].n == 2 &&
-            !str_is(holders->items[i].items[0].text, group))
-            return true;
-    return false;
-}
-
-static void on_pending(void *data, const struct redis_reply *reply)
-{
-    struct pel *pel = data;
-    struct worker *w = pel->w;
-    int64_t mine = 0;
-    struct str first = STR_NONE, last = STR_NONE;
-    for (size_t i = 0; i < w->n_read; i++) {
-        const struct entry *e = &w->read[i];
-        if (!e->command || e->topic != pel->p->topic || e->part != pel->p->part)
-            continue;
-        first = first.p ? first : e->entry;
-        last = e->entry;
-        mine++;
-    }
-    bool same = reply && reply->kind == REDIS_ARRAY && reply->n == 4 &&
-                redis_integer(&reply->items[0], -1) == mine &&
-                (mine == 0 || (str_eq(reply->items[1].text, first) && str_eq(reply->items[2].text, last)));
-    if (same || mutant(MUTANT_PEL_CHECK))
-        return;
-    pel->p->history = true;
-    pel->p->claim = held_by_others(reply, w->group->name);
-}
+/* ---- after a read ---- */
 
 /* Takes the commands of lanes whose PEL holds something else out of the batch; they come again with the
  * history. */
@@ -250,28 +260,6 @@ static void drop_history_lanes(struct worker *w)
             w->read[kept++] = w->read[i];
     }
     w->n_read = kept;
-}
-
-static err check_pels(struct worker *w, bool all)
-{
-    bool asked = false;
-    for (size_t i = 0; i < w->n_parts; i++) {
-        struct partition *p = &w->parts[i];
-        bool concerned = all;
-        for (size_t n = 0; n < w->n_read && !concerned; n++)
-            concerned = w->read[n].command && w->read[n].topic == p->topic && w->read[n].part == p->part;
-        if (!concerned || !p->owned || !p->commands || p->history)
-            continue;
-        struct pel *pel = arena_new_of(w->arena, struct pel);
-        *pel = (struct pel){w, p};
-        redis_sendf(w->commands, on_pending, pel, "XPENDING %s %s", p->lane, w->group->name);
-        asked = true;
-    }
-    if (!asked)
-        return OK;
-    TRY(redis_wait(w->commands, 5000));
-    drop_history_lanes(w);
-    return OK;
 }
 
 /* A lane's history ends when a read from 0 brings less than was asked for: the batch in hand is then the
@@ -335,27 +323,24 @@ static int64_t next_count(const struct worker *w, bool commands)
     return lanes ? (BATCH_MAX + (int64_t)lanes - 1) / (int64_t)lanes : BATCH_MAX / 4;
 }
 
-/* The command read was answered. Lanes that brought nothing are looked after as well, once a second. */
-static err after_commands(struct worker *w)
+/* The command read and the checks behind it were answered. */
+static void after_commands(struct worker *w)
 {
     bool history = w->reading_history;
     w->reading_history = w->reading_commands = false;
     if (!w->read_ok)
-        return OK;
+        return;
     if (history) {
         end_histories(w);
-        return OK;
+        return;
     }
-    bool all = clock_mono_ms() >= w->next_pels_ms;
-    if (all)
-        w->next_pels_ms = clock_mono_ms() + PELS_MS;
     if (commands_read(w))
         w->count_commands = next_count(w, true);
-    return check_pels(w, all);
+    drop_history_lanes(w);
 }
 
-/* Entries are there, but replies to what was sent behind their read (groups made for lanes that were taken)
- * are still on their way, so the PEL was not asked yet: nothing of it may be handled. */
+/* Entries are there, but replies to what was sent behind their read are still on their way, so the PEL is not
+ * known yet: nothing of it may be handled. */
 static bool unchecked(const struct worker *w)
 {
     return w->reading_commands && commands_read(w) > 0;
@@ -374,7 +359,7 @@ err read_entries(struct worker *w, int64_t until_ms)
         if (w->n_read && redis_waiting(w->events) > 0)
             TRY(poll_once(w, 0));
         if (w->reading_commands && redis_waiting(w->commands) == 0)
-            TRY(after_commands(w));
+            after_commands(w);
         if (w->refused) {
             w->refused = false;
             return FAIL(REDIS_REFUSED, "redis refused a read of group %s", w->group->name);

@@ -32,6 +32,7 @@ static bool concerns(const struct group *group, enum topic topic)
 static void add_partition(struct worker *w, enum topic topic, int part)
 {
     struct partition *p = &w->parts[w->n_parts++];
+    p->worker = w;
     p->topic = topic;
     p->part = part;
     p->commands = strcmp(topics[topic].group, w->group->name) == 0;

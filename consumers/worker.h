@@ -54,7 +54,7 @@ struct worker {
     int64_t count_commands, count_events;   /* entries per lane to ask for */
     int64_t count_history;                  /* entries per lane the last read from 0 asked for */
     /* monotonic times, ms */
-    int64_t next_lease_ms, next_heal_ms, next_pels_ms, skipped_since_ms;
+    int64_t next_lease_ms, next_heal_ms, skipped_since_ms;
     int failures; /* consecutive, for the backoff */
 };
 
