@@ -114,6 +114,7 @@ dir .
 appendonly yes
 appendfsync always
 no-appendfsync-on-rewrite no
+auto-aof-rewrite-min-size 128mb
 aof-load-truncated yes
 maxmemory-policy noeviction
 save ""
@@ -165,6 +166,7 @@ max_connections = 200
 shared_buffers = 128MB
 max_wal_size = 256MB          # a crash recovers in seconds
 checkpoint_timeout = 1min
+wal_compression = lz4         # pages written whole after each of those checkpoints
 random_page_cost = 1.1
 jit = off                     # short statements only
 timezone = 'UTC'

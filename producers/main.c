@@ -177,6 +177,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_NAME, "daydream-producers");
+    arena_keep_memory();
     if (!configure())
         return 2;
     bell_init(&sweep_bell);

@@ -5,6 +5,7 @@
  * are found as in malloc'ed memory.
  */
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -42,6 +43,13 @@ struct arena {
     size_t used; /* bytes asked for, all chunks */
     bool overflow;
 };
+
+void arena_keep_memory(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+}
 
 static void *allocate(size_t n)
 {

@@ -12,6 +12,10 @@
 
 struct arena;
 
+/* For programs whose arenas come and go some hundred times a second: what they give back stays with the
+ * process, since asking the kernel for it again each time costs a tenth of the CPU, and threads share it,
+ * since seldom more than a few are busy at a time. Once, before the first thread. */
+void arena_keep_memory(void);
 /* A new arena with a ceiling in bytes. The caller owns it. */
 struct arena *arena_new(size_t ceiling);
 /* Frees all; takes NULL; returns NULL. */

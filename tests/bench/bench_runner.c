@@ -84,10 +84,9 @@ static const struct pg_stmt insert_product = {"insert_product", "INSERT INTO car
 static struct bench bench_open(int n)
 {
     char extra[1000];
-    snprintf(extra, sizeof(extra),
-             "shared_buffers = 128MB\nmin_wal_size = 256MB\nrandom_page_cost = 1.1\n%s\n",
-             getenv("BENCH_PG") ?: "");
-    const struct servers_options durable = {.pg_fsync = true, .wal_segment_mb = 16, .pg_extra = extra};
+    snprintf(extra, sizeof(extra), "%s%s\n", servers_compose_pg, getenv("BENCH_PG") ?: "");
+    const struct servers_options durable = {
+        .pg_fsync = true, .wal_segment_mb = 16, .pg_extra = extra, .redis_extra = servers_compose_redis};
     struct bench b = {.servers = servers_start(&durable), .arena = arena_new((size_t)1 << 30), .n = n};
     setenv("DATABASE_URL", servers_database_url(b.servers), 1);
     setenv("REDIS_URL", servers_redis_url(b.servers), 1);

@@ -287,6 +287,10 @@ static void make_dir(struct servers *s)
              s->dir);
 }
 
+const char servers_compose_redis[] = "auto-aof-rewrite-min-size 128mb";
+const char servers_compose_pg[] = "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
+                                  "min_wal_size = 256MB\nwal_compression = lz4\n";
+
 static void write_settings(const struct servers *s, const struct servers_options *o)
 {
     if (!o->no_redis)

@@ -25,6 +25,9 @@ struct servers_options {
     const char *from;        /* data to start on instead of none, made by servers_keep() */
 };
 
+/* What compose/up writes beside the above, for measuring: servers as users have them. */
+extern const char servers_compose_redis[], servers_compose_pg[];
+
 struct servers;
 
 /* Starts what the options ask for (NULL: both, with their defaults) and waits until they answer. The database

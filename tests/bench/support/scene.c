@@ -145,12 +145,10 @@ static struct shop *start_shop(void)
 {
     static const char *const settings[] = {encryption_key, jwt_key, "LEASE_MS=5000", "API_LOOPS=0", NULL};
     char extra[2000]; /* BENCH_PG: further lines for who looks for causes, as shared_preload_libraries */
-    snprintf(extra, sizeof(extra),
-             "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
-             "min_wal_size = 256MB\n%s\n",
-             getenv("BENCH_PG") ?: "");
+    snprintf(extra, sizeof(extra), "%s%s\n", servers_compose_pg, getenv("BENCH_PG") ?: "");
     return shop_start(&(struct shop_options){
-        .servers = {.pg_fsync = true, .wal_segment_mb = 16, .pg_extra = extra},
+        .servers =
+            {.pg_fsync = true, .wal_segment_mb = 16, .pg_extra = extra, .redis_extra = servers_compose_redis},
         .partitions = BENCH_PARTITIONS,
         .settings = settings,
     });
