@@ -1,8 +1,8 @@
 /*
  * daydream-producers: whoever emits without an HTTP request. The main thread sweeps the relay (what is in the
- * log and not yet in its stream) and trims; one thread fires timers, one deletes what need not be kept, and
- * the job runner does outside work. Any number of these processes may run. SIGTERM ends it within two
- * seconds: nothing is under way that its own transaction or lease does not cover.
+ * log and not yet in its stream) and trims; one thread fires timers and schedules, one deletes what need not
+ * be kept, and the job runner does outside work. Any number of these processes may run. SIGTERM ends it
+ * within two seconds: nothing is under way that its own transaction or lease does not cover.
  */
 #include <assert.h>
 #include <signal.h>
@@ -20,12 +20,14 @@
 #include "producers/jobs.h"
 #include "producers/link.h"
 #include "producers/retention.h"
+#include "producers/schedules.h"
 #include "producers/timers.h"
 
 enum {
     SWEEP_MS = 50,
     TRIM_MS = 5000,
     TIMER_MS = 50,
+    SCHEDULES_MS = 1000,
     RETENTION_MS = 60000,
     DRAIN_MS = 1500,
     SCRATCH = 32 << 20,
@@ -37,13 +39,31 @@ static volatile bool stop;  /* set once, by the signal thread */
 static volatile bool ended; /* set once, when every other thread has ended */
 static struct bell sweep_bell, timer_bell, retention_bell, end_bell;
 
-/* ---- timers ---- */
+/* ---- timers and schedules ---- */
+
+/* Schedules have minutes, so they are looked at once a second; at once again after a full pass. */
+static err fire_schedules(struct link *link, struct schedules *schedules, struct arena *arena,
+                          int64_t *looked_ms)
+{
+    size_t fired = 0;
+    if (clock_mono_ms() - *looked_ms < SCHEDULES_MS)
+        return OK;
+    *looked_ms = clock_mono_ms();
+    TRY(schedules_fire(schedules, link->pg, arena, &fired));
+    if (fired >= SCHEDULES_BATCH)
+        *looked_ms -= SCHEDULES_MS;
+    if (fired)
+        bell_ring(&sweep_bell);
+    return OK;
+}
 
 static void *run_timers(void *unused)
 {
     (void)unused;
     struct link link = {.loop = "timers"};
     struct arena *arena = arena_new(SCRATCH);
+    struct schedules *schedules = schedules_new();
+    int64_t looked_ms = -SCHEDULES_MS;
     while (!stop) {
         size_t fired = 0;
         err e = OK;
@@ -52,8 +72,12 @@ static void *run_timers(void *unused)
         if (fired)
             bell_ring(&sweep_bell);
         arena_reset(arena);
+        if (link.pg && !failed(e))
+            e = fire_schedules(&link, schedules, arena, &looked_ms);
+        arena_reset(arena);
         link_rest(&link, e, &timer_bell, fired == TIMERS_BATCH ? 0 : TIMER_MS);
     }
+    schedules_free(schedules);
     arena_free(arena);
     link_close(&link);
     return NULL;

@@ -167,6 +167,11 @@ static const struct check {
      " JOIN order_timeline t ON t.order_id::text = e.partitionkey AND t.what = 'stock-held'"
      " WHERE e.type = 'order.payment-timed-out.v1' GROUP BY e.partitionkey"
      " HAVING count(*) > 1 OR min(e.ms - t.at_ms) < current_setting('faults.payment_timeout')::bigint"},
+    {"I9", "a slot of a schedule fires once, and none is left out",
+     "SELECT data::json ->> 'slot' || ' after ' || coalesce(before, 'nothing') FROM ("
+     " SELECT data, lag(data::json ->> 'slot') OVER (ORDER BY seq) AS before FROM event_log"
+     " WHERE type = 'schedule.ticked.v1') x"
+     " WHERE (data::json ->> 'slot')::timestamptz <> before::timestamptz + interval '1 minute'"},
     {"I10", "stock is the sum of its movements",
      "SELECT s.product_id || ': ' || s.quantity || ', moved ' || coalesce(sum(m.quantity), 0) FROM stock s"
      " LEFT JOIN stock_movement m USING (product_id) GROUP BY s.product_id"

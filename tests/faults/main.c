@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bus/base/clock.h"
 #include "tests/faults/faults.h"
 
 enum { RESUME_AFTER_MS = 900, HIT_MS = 20000, QUIET_MS = 45000 };
@@ -164,6 +165,16 @@ static void judge(const struct fault_case *c, struct shop *shop, const struct cr
         complain(verdict, !fsck_is_clean(shop), "daydreamctl bus fsck is not clean");
 }
 
+/* A schedule that has something to catch up with, so that it fires whenever producers are there. */
+static void set_schedule(struct shop *shop)
+{
+    shop_sql(shop,
+             "WITH made AS (INSERT INTO schedule (name, cron, zone, catch_up, next_ms, created_ms)"
+             " SELECT 'minutes', '* * * * *', 'UTC', 'each', now - now %% 60000 - 300000, now"
+             " FROM (SELECT %lld::bigint AS now) x RETURNING 1) SELECT count(*) FROM made",
+             (long long)clock_ms());
+}
+
 static int run_case(const struct fault_case *c)
 {
     static struct scene scene;
@@ -180,6 +191,7 @@ static int run_case(const struct fault_case *c)
     crowd.poisoned = verdict.poisoned;
     check_begin(shop);
     worked = shop_now_ms();
+    set_schedule(shop);
     follower = follower_start(shop);
     crowd_start(&crowd);
     while (atomic_load(&crowd.next) < c->ops / 3)
