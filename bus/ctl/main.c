@@ -21,6 +21,11 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option schedule_options[] = {
+    {"zone", "ZONE", "time zone of the fields (default: America/Santiago)"},
+    {"catch-up", "HOW", "what was missed: last (default: the last slot alone), each, none"},
+    {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -36,6 +41,14 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"schedule ls", "", 0, "show schedules: when each fires next, when it last did, why it stands still",
+     NULL, run_schedule_ls},
+    {"schedule set", "NAME CRON", 2,
+     "make or change a schedule: 'minute hour day month weekday', or @daily and the like", schedule_options,
+     run_schedule_set},
+    {"schedule pause", "NAME", 1, "stop a schedule", NULL, run_schedule_pause},
+    {"schedule resume", "NAME", 1, "go on with the next slot from now", NULL, run_schedule_resume},
+    {"schedule rm", "NAME", 1, "remove a schedule", NULL, run_schedule_rm},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},

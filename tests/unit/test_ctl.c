@@ -289,3 +289,18 @@ Test(ctl, files_that_are_no_list_are_refused)
     expect(ctl("import /nonexistent.json"), 1, "cannot read");
     expect(ctl("import /dev/null"), 1, "not a file");
 }
+
+Test(ctl, schedules_are_checked_before_they_are_stored)
+{
+    expect(ctl("schedule set metrics '0 2 * * *'"), 0, "metrics fires next at 20");
+    expect(ctl("schedule set metrics '0 25 * * *'"), 1, "hour: 25 is not from 0 to 23");
+    expect(ctl("schedule set metrics '0 2 30 2 *'"), 1, "there is no such day");
+    expect(ctl("schedule set metrics '0 2 * * *' --zone America/Atlantis"), 1, "no time zone");
+    expect(ctl("schedule set Metrics '0 2 * * *'"), 2, "lower-case");
+    expect(ctl("schedule pause metrics"), 0, "");
+    expect(ctl("schedule ls"), 0, "paused");
+    expect(ctl("schedule resume metrics"), 0, "fires next");
+    expect(ctl("schedule ls --json"), 0, "\"zone\":\"America/Santiago\"");
+    expect(ctl("schedule rm metrics"), 0, "");
+    expect(ctl("schedule rm metrics"), 1, "there is no schedule metrics");
+}
