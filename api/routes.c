@@ -7,6 +7,7 @@
  */
 #include "api/auth.h"
 #include "api/commands.h"
+#include "api/described.h"
 #include "api/health.h"
 #include "api/orders.h"
 #include "api/product_update.h"
@@ -108,6 +109,10 @@ static const struct route direct_routes[] = {
     DIRECT("/health", get_health),
     DIRECT("/health/detailed", get_health_detailed),
     DIRECT("/metrics", get_metrics),
+    DIRECT("/asyncapi.json", get_asyncapi_json),
+    DIRECT("/asyncapi.yaml", get_asyncapi_yaml),
+    DIRECT("/docs", get_catalogue),
+    DIRECT("/docs/style.css", get_catalogue_style),
     {.path = NULL},
 };
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Writes docs/messages.md from the schemas: what flows in which topic, keyed by what, emitted and handled by whom.
+"""Describes the messages of the shop, from the schemas and the groups' own tables, to people and to programs.
 
-    schemas/describe.py > docs/messages.md      schemas/describe.py --check docs/messages.md
+    schemas/describe.py messages                  docs/messages.md: one table per topic
+    schemas/describe.py asyncapi                  schemas/asyncapi.yaml: AsyncAPI 3.0
+    schemas/describe.py messages --check FILE     compares: is FILE what would be written?
+    schemas/describe.py --c FOLDER                described.c: what the front door serves (asyncapi.py, catalogue.py)
 """
 
 import json
@@ -9,9 +12,38 @@ import re
 import sys
 from pathlib import Path
 
+sys.dont_write_bytecode = True  # the source tree stays clean
+
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = re.compile(r"^const struct group (\w+)_group = \{")
 SLOT = re.compile(r"^\s*\.(\w+) = \{")
+
+
+class Message:
+    """One version of a command or event, and who has to do with it."""
+
+    def __init__(self, name, kind, schema, readers):
+        self.name, self.kind, self.schema = name, kind, schema
+        self.title, self.topic, self.key = schema["title"], schema["x-topic"], schema["x-key"]
+        self.emitters, self.readers = schema["x-from"], readers
+        self.required = set(schema.get("required", []))
+
+    @property
+    def fields(self):
+        return self.schema["properties"].items()
+
+
+class Shop:
+    """All topics, each with its messages: commands first, then by name."""
+
+    def __init__(self):
+        slots = handlers()
+        self.topics = json.loads((ROOT / "schemas/topics.json").read_text(encoding="utf-8"))
+        self.messages = [Message(name, kind, schema, slots.get(c_name(name), []))
+                         for kind in ("command", "event") for name, schema in load(kind + "s")]
+
+    def of(self, topic, kind=None):
+        return [m for m in self.messages if m.topic == topic and kind in (None, m.kind)]
 
 
 def load(folder):
@@ -33,40 +65,48 @@ def handlers():
     return found
 
 
-def fields(schema):
-    marks = []
-    for name, field in schema["properties"].items():
-        mark = name if name in schema.get("required", []) else f"{name}?"
-        marks.append(f"**{mark}**" if field.get("x-personal") else mark)
-    return " ".join(marks)
-
-
 def c_name(name):
     return re.sub(r"[.-]", "_", name.removesuffix(".v1"))
 
 
-def main():
-    slots = handlers()
+def fields(message):
+    marks = []
+    for name, field in message.fields:
+        mark = name if name in message.required else f"{name}?"
+        marks.append(f"**{mark}**" if field.get("x-personal") else mark)
+    return " ".join(marks)
+
+
+def markdown(shop):
     out = ["# Messages", "",
-           "Made by `schemas/describe.py` from the schemas and the groups' tables; a test compares. `?` is optional,",
+           "Made by `schemas/describe.py messages` from the schemas and the groups' tables; a test compares. `?` is optional,",
            "**bold** is personal: sealed on the bus. Commands come in by the door; events are facts, or requests from one",
            "group to another, and stand in the partition of the aggregate that must act or be told.", ""]
-    messages = [(name, "command", s) for name, s in load("commands")] + [(name, "event", s) for name, s in load("events")]
-    for topic in json.loads((ROOT / "schemas/topics.json").read_text(encoding="utf-8")):
-        mine = [m for m in messages if m[2]["x-topic"] == topic["name"]]
+    for topic in shop.topics:
+        mine = shop.of(topic["name"])
         out += [f"## {topic['name']}", "", f"Key: {topic['key']}. Handled by: {topic['group'] or 'nobody yet'}.", ""]
         if mine:
             out += ["| message | | from | read by | fields |", "|---|---|---|---|---|"]
-        for name, kind, schema in mine:
-            readers = ", ".join(slots.get(c_name(name), [])) or "–"
-            out.append(f"| `{name}` {schema['title']} | {kind} | {', '.join(schema['x-from'])} | {readers} | {fields(schema)} |")
-        out.append("")
-    text = "\n".join(out)
-    if len(sys.argv) == 3 and sys.argv[1] == "--check":
-        if Path(sys.argv[2]).read_text(encoding="utf-8") != text:
-            sys.exit(f"{sys.argv[2]} is not what the schemas say; run: schemas/describe.py > docs/messages.md")
+        out += [f"| `{m.name}` {m.title} | {m.kind} | {', '.join(m.emitters)} | {', '.join(m.readers) or '–'} | {fields(m)} |"
+                for m in mine] + [""]
+    return "\n".join(out)
+
+
+def main(words):
+    import asyncapi  # they need this module
+    import catalogue
+    shop = Shop()
+    texts = {"messages": lambda: markdown(shop), "asyncapi": lambda: asyncapi.yaml(asyncapi.document(shop))}
+    if len(words) == 2 and words[0] == "--c":
+        Path(words[1], "described.c").write_text(catalogue.c_source(shop), encoding="utf-8")
+    elif len(words) == 3 and words[0] in texts and words[1] == "--check":
+        if Path(words[2]).read_text(encoding="utf-8") != texts[words[0]]():
+            sys.exit(f"{words[2]} is not what the schemas say; run: schemas/describe.py {words[0]} > {words[2]}")
+    elif len(words) == 1 and words[0] in texts:
+        sys.stdout.write(texts[words[0]]())
     else:
-        sys.stdout.write(text)
+        sys.exit(__doc__)
 
 
-main()
+if __name__ == "__main__":
+    main(sys.argv[1:])
