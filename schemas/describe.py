@@ -41,6 +41,14 @@ def fields(schema):
     return " ".join(marks)
 
 
+def readers(name, names, slots):
+    """Handlers see the newest major only; an older one is read by the same groups, lifted."""
+    base, major = name.rsplit(".v", 1)
+    newest = max(int(n.rsplit(".v", 1)[1]) for n in names if n.rsplit(".v", 1)[0] == base)
+    groups = ", ".join(slots.get(c_name(f"{base}.v{newest}"), [])) or "–"
+    return groups if int(major) == newest else f"{groups} (as v{newest})"
+
+
 def c_name(name):
     return re.sub(r"[.-]", "_", name.removesuffix(".v1"))
 
@@ -58,8 +66,8 @@ def main():
         if mine:
             out += ["| message | | from | read by | fields |", "|---|---|---|---|---|"]
         for name, kind, schema in mine:
-            readers = ", ".join(slots.get(c_name(name), [])) or "–"
-            out.append(f"| `{name}` {schema['title']} | {kind} | {', '.join(schema['x-from'])} | {readers} | {fields(schema)} |")
+            read_by = readers(name, [m[0] for m in messages], slots)
+            out.append(f"| `{name}` {schema['title']} | {kind} | {', '.join(schema['x-from'])} | {read_by} | {fields(schema)} |")
         out.append("")
     text = "\n".join(out)
     if len(sys.argv) == 3 and sys.argv[1] == "--check":

@@ -1,4 +1,4 @@
-/* Two builds side by side: what a build that is too old does. */
+/* Majors: what is lifted and lowered, what a build that is too old does, what EMIT_PINNED does. */
 #include <criterion/criterion.h>
 
 #include "bus/base/clock.h"
@@ -8,7 +8,20 @@
 
 extern const struct group reports_group;
 
-TestSuite(versions, .timeout = 60);
+static struct arena *arena;
+
+static void start(void)
+{
+    arena = arena_new(64 << 20);
+}
+
+static void stop(void)
+{
+    bus_must(message_pin(STR_NONE));
+    arena = arena_free(arena);
+}
+
+TestSuite(versions, .init = start, .fini = stop, .timeout = 60);
 
 enum { LINES = 3 };
 
@@ -36,6 +49,70 @@ static struct order_placed placed(struct arena *in)
                                  .payment_method = STR("test")};
 }
 
+static const struct order_placed_v2 *lifted(const struct order_placed *e)
+{
+    enum message type;
+    const void *data;
+    bus_must(message_decode(ORDER_PLACED, codec_encode(&shape_order_placed, e, arena), arena, &type, &data));
+    cr_assert_eq(type, ORDER_PLACED_V2);
+    return data;
+}
+
+Test(versions, an_old_major_is_lifted_and_its_taxes_add_up)
+{
+    struct order_placed old = placed(arena);
+    const struct order_placed_v2 *e = lifted(&old);
+    int64_t tax = 0;
+    cr_assert_eq(e->lines_n, LINES);
+    for (size_t i = 0; i < e->lines_n; i++) {
+        cr_expect(e->lines[i].tax_amount >= 0 && str_is(e->lines[i].currency, "CLP"));
+        tax += e->lines[i].tax_amount;
+    }
+    cr_expect_eq(tax, old.tax_amount);
+    cr_expect_eq(e->totals.total_amount, old.total_amount);
+    cr_expect(str_is(e->totals.currency, "CLP") && uuid_eq(e->order_id, old.order_id));
+}
+
+/* The extremes of the schema: 200 lines of the largest amount, and an order of nothing. */
+Test(versions, lifting_takes_whatever_the_schema_allows)
+{
+    struct order_placed old = placed(arena);
+    struct order_placed_lines *lines = arena_array(arena, struct order_placed_lines, 200);
+    for (int i = 0; i < 200; i++) {
+        lines[i] = old.lines[0];
+        lines[i].line_total = INT64_C(1000000000000000);
+    }
+    old.lines = lines;
+    old.lines_n = 200;
+    old.tax_amount = INT64_C(999999999999999);
+    const struct order_placed_v2 *e = lifted(&old);
+    int64_t tax = 0;
+    for (size_t i = 0; i < e->lines_n; i++)
+        tax += e->lines[i].tax_amount;
+    cr_expect_eq(tax, old.tax_amount);
+    for (int i = 0; i < 200; i++)
+        lines[i].line_total = 0;
+    old.tax_amount = 0;
+    cr_expect_eq(lifted(&old)->lines[199].tax_amount, 0);
+}
+
+Test(versions, a_pinned_type_is_written_in_its_old_major)
+{
+    struct order_placed old = placed(arena);
+    const struct order_placed_v2 *e = lifted(&old);
+    enum message type;
+    message_encode(ORDER_PLACED_V2, e, arena, &type);
+    cr_expect_eq(type, ORDER_PLACED_V2);
+    bus_must(message_pin(STR("cart.cleared.v1, order.placed.v1")));
+    struct str text = message_encode(ORDER_PLACED_V2, e, arena, &type);
+    cr_expect_eq(type, ORDER_PLACED);
+    struct order_placed again;
+    bus_must(codec_decode(&shape_order_placed, CODEC_BUS, text, NULL, 0, arena, &again, NULL));
+    cr_expect_eq(again.total_amount, old.total_amount);
+    cr_expect_eq(again.lines_n, LINES);
+    cr_expect_eq(message_pin(STR("order.placed.v7")).code, ERR_CONFIG);
+}
+
 /* ---- in the runner ---- */
 
 static void tell(struct bus *bus, struct event event)
@@ -50,6 +127,16 @@ static struct event placed_event(struct bus *bus)
     struct order_placed e = placed(bus->arena);
     return event_new(&message_types[ORDER_PLACED], STR("test"), uuid_str(e.order_id, bus->arena),
                      codec_encode(&shape_order_placed, &e, bus->arena), bus->arena);
+}
+
+Test(versions, a_handler_of_v2_handles_what_v1_says)
+{
+    struct bus s = runner_bus(1);
+    tell(&s, placed_event(&s));
+    struct runner *r = runner_start(&reports_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM report_line WHERE currency = 'CLP'", LINES);
+    runner_stop(r);
+    bus_stop(&s);
 }
 
 /* An event between two that are read: of a type that this build does not know. */
@@ -67,14 +154,14 @@ static int64_t offset(struct bus *s)
     return bus_query(s, "SELECT seq FROM consumer_offset WHERE grp = 'reports' AND topic = 'orders'");
 }
 
-/* order.placed.v2 of a build that is not there yet: the member keeps its offset before it, gives its
+/* order.placed.v3 of a build that is not there yet: the member keeps its offset before it, gives its
  * partitions back and its name out of the list of members. */
 Test(versions, a_member_stands_down_before_what_a_newer_build_reads)
 {
     struct bus s = runner_bus(1);
     bus_sql(&s,
-            "INSERT INTO message_registry VALUES ('order.placed.v2', ''), ('order.placed.v2', 'reports')");
-    tell_unknown(&s, "order.placed.v2");
+            "INSERT INTO message_registry VALUES ('order.placed.v3', ''), ('order.placed.v3', 'reports')");
+    tell_unknown(&s, "order.placed.v3");
     struct runner *r = runner_start(&reports_group, "one");
     runner_expect(&s,
                   "SELECT count(*) FROM consumer_offset WHERE epoch > 0 AND owner IS NULL"
@@ -111,6 +198,19 @@ Test(versions, a_type_that_only_others_read_is_passed)
     struct runner *r = runner_start(&reports_group, "one");
     runner_expect(&s, "SELECT count(*) FROM report_line", 2 * LINES);
     cr_expect_eq(offset(&s), 3);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+Test(versions, every_build_tells_what_it_reads)
+{
+    struct bus s = runner_bus(1);
+    struct runner *r = runner_start(&reports_group, "one");
+    runner_expect(&s,
+                  "SELECT count(*) FROM message_registry WHERE grp = 'reports'"
+                  " AND type IN ('order.placed.v1', 'order.placed.v2')",
+                  2);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM message_registry WHERE grp = ''"), MESSAGE_COUNT - 1);
     runner_stop(r);
     bus_stop(&s);
 }
