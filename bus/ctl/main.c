@@ -21,6 +21,13 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option schema_options[] = {
+    {"schemas", "DIR", "the folder of schemas (default: that of the tree this was built from)"}, {0}};
+static const struct ctl_option check_options[] = {
+    {"schemas", "DIR", "the folder of schemas (default: that of the tree this was built from)"},
+    {"against", "DIR|REV", "compare also with another folder of schemas, or with a git revision"},
+    {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -36,6 +43,10 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"schemas check", "", 0, "compare the schemas with everything released; exit 1 when one is incompatible",
+     check_options, run_schemas_check},
+    {"schemas release", "", 0, "write new versions into lock.json and make their samples", schema_options,
+     run_schemas_release},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},
