@@ -1,8 +1,11 @@
 /* Majors: what is lifted and lowered, what a build that is too old does, what EMIT_PINNED does. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <unistd.h>
 
 #include "bus/base/clock.h"
-#include "bus/base/conf.h"
+#include "bus/base/json.h"
 #include "bus/message.h"
 #include "tests/support/runner.h"
 
@@ -111,6 +114,70 @@ Test(versions, a_pinned_type_is_written_in_its_old_major)
     cr_expect_eq(again.total_amount, old.total_amount);
     cr_expect_eq(again.lines_n, LINES);
     cr_expect_eq(message_pin(STR("order.placed.v7")).code, ERR_CONFIG);
+}
+
+/* ---- samples of every released version ---- */
+
+/* Decodes a sample as the consumers do; what it is lifted to must be writable and readable again. */
+static void read_sample(const char *path, enum message m, struct str sample)
+{
+    enum message newest, written;
+    const void *data, *again;
+    err e = message_decode(m, sample, arena, &newest, &data);
+    cr_assert(!failed(e), "%s: %s", path, err_text(e));
+    cr_expect_eq(message_types[newest].next, MESSAGE_NONE);
+    struct str text = message_encode(newest, data, arena, &written);
+    e = message_decode(written, text, arena, &newest, &again);
+    cr_assert(!failed(e), "%s, written again: %s", path, err_text(e));
+}
+
+static struct str file_text(const char *path, struct arena *in)
+{
+    struct buf b = buf_new(in, 4096);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cr_assert(fd >= 0, "%s", path);
+    for (ssize_t n; (n = read(fd, buf_room(&b, 4096), 4096)) > 0;)
+        buf_took(&b, (size_t)n);
+    close(fd);
+    return buf_view(&b);
+}
+
+/* dataschema, lean, full: in that order, as schemas release writes them. */
+static void read_fixture(const char *path)
+{
+    struct json_in in;
+    struct str text = file_text(path, arena), name, id = STR_NONE, value;
+    bool first = true, more;
+    int samples = 0;
+    in = json_in(text, arena);
+    bus_must(json_enter(&in, JSON_OBJECT));
+    for (;;) {
+        bus_must(json_next(&in, &first, &more, &name));
+        if (!more)
+            break;
+        if (str_is(name, "dataschema")) {
+            bus_must(json_read_string(&in, &id));
+            continue;
+        }
+        bus_must(json_skip(&in, &value));
+        size_t slash = str_find(id, '/'), dot = str_find(str_slice(id, slash, id.n), '.') + slash;
+        enum message m = message_find(arena_printf(arena, "%.*s.v%.*s", STR_ARG(str_slice(id, 0, slash)),
+                                                   STR_ARG(str_slice(id, slash + 1, dot))));
+        cr_assert(m != MESSAGE_NONE, "%s", path);
+        read_sample(path, m, value);
+        samples++;
+    }
+    cr_assert_eq(samples, 2, "%s", path);
+}
+
+Test(versions, this_build_reads_every_version_that_was_ever_released)
+{
+    glob_t found;
+    cr_assert_eq(glob(DAYDREAM_SOURCE_DIR "/schemas/fixtures/*.json", 0, NULL, &found), 0);
+    cr_assert(found.gl_pathc >= MESSAGE_COUNT - 1);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        read_fixture(found.gl_pathv[i]);
+    globfree(&found);
 }
 
 /* ---- in the runner ---- */
