@@ -89,6 +89,7 @@ enum ctl_exit run_import(struct ctl *ctl);
 enum ctl_exit run_bus_lag(struct ctl *ctl);
 enum ctl_exit run_bus_tail(struct ctl *ctl);
 enum ctl_exit run_bus_fsck(struct ctl *ctl);
+enum ctl_exit run_bus_decode(struct ctl *ctl);
 enum ctl_exit run_schemas_check(struct ctl *ctl);
 enum ctl_exit run_schemas_release(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);

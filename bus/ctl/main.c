@@ -43,6 +43,8 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"bus decode", "", 0, "read the whole event log with this build; exit 1 when it cannot read an event",
+     NULL, run_bus_decode},
     {"schemas check", "", 0, "compare the schemas with everything released; exit 1 when one is incompatible",
      check_options, run_schemas_check},
     {"schemas release", "", 0, "write new versions into lock.json and make their samples", schema_options,

@@ -119,7 +119,10 @@ err schema_lock_read(struct schema_set *set, const char *folder, struct schema_f
         json_decref(root);
         return FAIL(INVALID, "%s is no lock", path);
     }
-    json_object_foreach(root, name, row) read_row(set, name, row, findings);
+    json_object_foreach(root, name, row)
+    {
+        read_row(set, name, row, findings);
+    }
     json_decref(root);
     return OK;
 }

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { MONEY = 1000000000 }; /* times a million: the bounds of money when none are written, as in gen.py */
+#include "bus/base/money.h"
 
 enum how {
     FREE,   /* a text for people */
@@ -61,12 +61,10 @@ static const struct {
     const char *kind, *keyword;
     json_int_t value;
 } defaults[] = {
-    {"string", "minLength", 0},        {"string", "maxLength", 10000},
-    {"array", "minItems", 0},          {"array", "maxItems", 1000},
-    {"integer", "minimum", INT64_MIN}, {"integer", "maximum", INT64_MAX},
-    {"x-money", "minimum", 0},         {"x-money", "maximum", INT64_C(1000000) * MONEY},
-    {"x-decimal", "minimum", 0},       {"x-decimal", "maximum", INT64_C(1000000) * MONEY},
-    {"x-raw", "maxLength", 10000},
+    {"string", "minLength", 0},          {"string", "maxLength", 10000},    {"array", "minItems", 0},
+    {"array", "maxItems", 1000},         {"integer", "minimum", INT64_MIN}, {"integer", "maximum", INT64_MAX},
+    {"x-money", "minimum", 0},           {"x-money", "maximum", MONEY_MAX}, {"x-decimal", "minimum", 0},
+    {"x-decimal", "maximum", MONEY_MAX}, {"x-raw", "maxLength", 10000},
 };
 
 /* Two versions of one node, and where they stand. */
@@ -140,44 +138,46 @@ static void compare_bound(const struct pair *p, const struct keyword *k)
 
 static bool lists(const json_t *list, const json_t *word)
 {
-    size_t i;
-    json_t *each;
-    json_array_foreach((json_t *)(uintptr_t)list, i, each) if (json_equal(each, word)) return true;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_equal(json_array_get(list, i), word))
+            return true;
     return false;
 }
 
-/* Words of one list that the other does not have. No list at all allows every word. */
+/* Words of one list that the other does not have. */
 static void compare_words(const struct pair *p, const json_t *from, const json_t *to, enum schema_rule rule,
-                          const char *verb)
+                          const char *what)
 {
-    size_t i;
-    json_t *word;
-    if (!from && to)
-        schema_found(p->findings, rule, p->file, p->at, "enum was %s", verb);
-    if (!from || !to)
-        return;
-    json_array_foreach((json_t *)(uintptr_t)from, i, word) if (!lists(to, word)) schema_found(
-        p->findings, rule, p->file, p->at, "%.*s was %s", STR_ARG(said(word, p->findings->arena)), verb);
+    for (size_t i = 0; i < json_array_size(from); i++) {
+        const json_t *word = json_array_get(from, i);
+        if (!lists(to, word))
+            schema_found(p->findings, rule, p->file, p->at, "%.*s was %s the enum",
+                         STR_ARG(said(word, p->findings->arena)), what);
+    }
 }
 
 static void compare_enum(const struct pair *p)
 {
     const json_t *old = json_object_get(p->old, "enum"), *new = json_object_get(p->new, "enum");
+    if (!old && new)
+        schema_found(p->findings, SCHEMA_ENUM_NARROWED, p->file, p->at,
+                     "an enum stands where any text was allowed");
+    if (old && !new)
+        schema_found(p->findings, SCHEMA_ENUM_WIDENED, p->file, p->at,
+                     "any text is allowed where an enum stood");
     if (old && new) {
-        compare_words(p, old, new, SCHEMA_ENUM_NARROWED, "taken from the enum");
-        compare_words(p, new, old, SCHEMA_ENUM_WIDENED, "added to the enum");
-    } else {
-        compare_words(p, old, new, SCHEMA_ENUM_NARROWED, "put where any text was allowed");
-        compare_words(p, new, old, SCHEMA_ENUM_WIDENED, "taken away, so that any text is allowed");
+        compare_words(p, old, new, SCHEMA_ENUM_NARROWED, "taken from");
+        compare_words(p, new, old, SCHEMA_ENUM_WIDENED, "added to");
     }
 }
 
 static bool requires(const json_t *object, const char *name)
 {
-    json_t *word = json_string(name);
-    bool yes = lists(json_object_get(object, "required"), word);
-    json_decref(word);
-    return yes;
+    const json_t *required = json_object_get(object, "required");
+    for (size_t i = 0; i < json_array_size(required); i++)
+        if (str_is(str_of(json_string_value(json_array_get(required, i))), name))
+            return true;
+    return false;
 }
 
 static void compare_field(const struct pair *p, const char *name, const json_t *old, const json_t *new)

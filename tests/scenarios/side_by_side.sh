@@ -38,7 +38,7 @@ until_sql() { # until_sql SECONDS VALUE QUERY
 start_old() { # start_old N: N processes of the old build in the same home
     local i
     for ((i = 0; i < $1; i++)); do
-        (set -a; . "$DAYDREAM_HOME/env"; exec "$work/old/build/bin/daydream-consumers") >>"$work/old.log" 2>&1 &
+        "$work/old/build/bin/daydream-consumers" >>"$work/old.log" 2>&1 & # addresses and secrets are in the home
         pids+=($!)
     done
     until_sql 20 t "SELECT count(*) >= 2 + 2 * $1 FROM member WHERE grp = 'reports' AND until > now()"

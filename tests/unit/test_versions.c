@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
@@ -178,6 +179,12 @@ Test(versions, this_build_reads_every_version_that_was_ever_released)
     for (size_t i = 0; i < found.gl_pathc; i++)
         read_fixture(found.gl_pathv[i]);
     globfree(&found);
+}
+
+/* The bench of a long history, short. */
+Test(versions, a_history_of_mixed_majors_keeps_its_sums)
+{
+    cr_expect_eq(system(DAYDREAM_BIN_DIR "/decode_history 20000 >/dev/null"), 0);
 }
 
 /* ---- in the runner ---- */
