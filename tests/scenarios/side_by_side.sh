@@ -2,7 +2,8 @@
 # Two builds of the consumers side by side: side_by_side.sh OLD_REVISION [ORDERS]. The consumers of an older revision,
 # built beside, share the groups of a shop of today while orders come in; then the old ones leave. Nothing may be lost:
 # every order placed ends, nothing is parked, and what the read model counts is what the log says over all majors. Then
-# again with EMIT_PINNED, where the old build must not even notice. By hand: it builds another revision.
+# again with EMIT_PINNED, where the old build must not even notice. By hand: it builds another revision. Writers and
+# readers are killed meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 old=${1:?OLD_REVISION} orders=${2:-60}
@@ -51,7 +52,7 @@ stop_old() {
 
 product() {
     compose/ctl import "$work/products.json" --currency CLP >/dev/null
-    sql "SELECT id FROM product LIMIT 1"
+    sql "SELECT id FROM product WHERE sku = 'C-1'"
 }
 place() { # place N PRODUCT: N orders, each with a key of its own, one after the other
     local i
@@ -86,14 +87,22 @@ auth="Authorization: Bearer $(sed 's/.*"access_token":"\([^"]*\)".*/\1/' <<<"$to
 chair=$(product)
 [ -n "$chair" ] || fail "no product"
 
+# Members of both groups mostly own the same partitions, so that an old reader meets only what an old writer wrote: the
+# new ones are killed until shares are mixed and an old reader has met v2.
 start_old 2
-place "$orders" "$chair"
-check "side by side" "$orders"
+placed=0
+for ((round = 0; round < 10; round++)); do
+    place "$orders" "$chair"
+    placed=$((placed + orders))
+    ! grep -q 'too old for its group' "$work/old.log" || break
+    kill -9 "$(cat "$DAYDREAM_HOME/run/consumers.pid")"
+done
+check "side by side" $placed
 [ "$(sql "SELECT count(DISTINCT type) FROM event_log WHERE type LIKE 'order.placed.v%'")" = 2 ] || fail "only one major was written"
 grep -q 'too old for its group' "$work/old.log" || fail "no old member met v2"
 stop_old
 place "$orders" "$chair"
-check "the new build alone" $((2 * orders))
+check "the new build alone" $((placed += orders))
 
 stood_down=$(grep -c 'too old for its group' "$work/old.log")
 newest=$(sql "SELECT count(*) FROM event_log WHERE type = 'order.placed.v2'")
@@ -102,7 +111,7 @@ compose/down >/dev/null
 EMIT_PINNED=order.placed.v1 compose/up --detach
 start_old 2
 place "$orders" "$chair"
-check "side by side, pinned to v1" $((3 * orders))
+check "side by side, pinned to v1" $((placed += orders))
 [ "$(sql "SELECT count(*) FROM event_log WHERE type = 'order.placed.v2'")" = "$newest" ] || fail "v2 was written in spite of the pin"
 [ "$(grep -c 'too old for its group' "$work/old.log")" = "$stood_down" ] || fail "an old member stood down in spite of the pin"
 echo "nothing was lost"
