@@ -10,6 +10,7 @@
 #include "api/idmap.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
+#include "bus/message.h"
 
 struct session {
     struct idmap_node node;
@@ -143,11 +144,10 @@ static const struct {
 void revoked_event(struct revoked *revoked, enum message type, struct str data, int64_t ms)
 {
     for (size_t i = 0; i < sizeof(handlers) / sizeof(*handlers); i++) {
-        if (handlers[i].type != type)
+        const void *message;
+        if (handlers[i].type != message_types[type].newest)
             continue;
-        const struct shape *shape = message_types[type].shape;
-        void *message = arena_alloc(revoked->scratch, shape->size);
-        if (!failed(codec_decode(shape, CODEC_BUS, data, NULL, 0, revoked->scratch, message, NULL)))
+        if (!failed(message_decode(type, data, revoked->scratch, &type, &message)))
             handlers[i].apply(revoked, message, ms);
         arena_reset(revoked->scratch);
     }

@@ -10,6 +10,7 @@
 
 #include "bus/base/clock.h"
 #include "bus/base/json.h"
+#include "bus/message.h"
 
 void batch_restart(struct batch *b)
 {
@@ -152,9 +153,9 @@ static void set_cause(struct envelope *e, const struct delivery *cause, struct a
 
 void batch_emit(struct batch *b, enum message type, struct str key, const void *data)
 {
-    const struct message_type *t = &message_types[type];
-    struct str text = codec_encode(t->shape, data, b->arena);
-    struct event event = event_new(t, str_of(b->group->name), arena_str(b->arena, key), text, b->arena);
+    struct str text = message_encode(type, data, b->arena, &type);
+    struct event event =
+        event_new(&message_types[type], str_of(b->group->name), arena_str(b->arena, key), text, b->arena);
     set_cause(&event.envelope, &b->current->message, b->arena);
     *list_add(b->arena, &b->events) = event;
 }
@@ -177,8 +178,7 @@ void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms
     struct timer_change *change = timer_change(b, name, key);
     change->cancel = false;
     change->due_ms = due_ms;
-    change->type = type;
-    change->data = codec_encode(message_types[type].shape, data, b->arena);
+    change->data = message_encode(type, data, b->arena, &change->type);
     change->cause = &b->current->message;
 }
 

@@ -7,6 +7,7 @@
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
+#include "bus/message.h"
 #include "consumers/worker.h"
 
 enum { GAP_STEP = BATCH_MAX / 4, FIELD_MAX = 1024 };
@@ -28,14 +29,13 @@ static void offend(struct item *item, const char *reason, struct str detail)
     item->park_detail = detail;
 }
 
-/* Decodes the data; a message that we handle and cannot read is an offender. */
-static void decode(struct worker *w, struct item *item, const struct message_type *type)
+/* Decodes the data, lifted to the newest major; a message that we handle and cannot read is an offender. */
+static void decode(struct worker *w, struct item *item)
 {
-    void *data = arena_alloc(w->arena, type->shape->size);
-    err e = codec_decode(type->shape, CODEC_BUS, item->entry->envelope.data, NULL, 0, w->arena, data, NULL);
+    struct delivery *m = &item->message;
+    err e = message_decode(m->type, item->entry->envelope.data, w->arena, &m->type, &m->data);
     if (failed(e))
         offend(item, "unreadable-data", arena_str(w->arena, str_of(err_text(e))));
-    item->message.data = data;
 }
 
 static bool is_text(struct str s)
@@ -110,8 +110,14 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
              message_types[type].topic != entry->topic)
         offend(item, "unknown-type", entry->envelope.type);
     else
-        decode(w, item, &message_types[type]);
+        decode(w, item);
     standstill_meet(w, item);
+}
+
+/* Could it be the type of a message of some build? What is none ("", "junk") concerns nobody in any build. */
+static bool is_type(struct str type)
+{
+    return type.n <= FIELD_MAX && str_find(type, '.') < type.n && is_text(type);
 }
 
 /* ---- events: contiguous from our position ---- */
@@ -121,18 +127,25 @@ struct gathered {
     list_of(struct item *) items;
 };
 
-static struct item *add_item(struct gathered *g, struct entry *entry, struct partition *p)
+/* OUTDATED: the message is of a type that a newer build of this group reads. Nothing of the batch is handled.
+ */
+static err add_item(struct gathered *g, struct entry *entry, struct partition *p, struct item **ret)
 {
     struct item *item = arena_new_of(g->w->arena, struct item);
     make_item(g->w, entry, p, item);
+    if (item->message.type == MESSAGE_NONE && is_type(entry->envelope.type))
+        TRY(registry_check(g->w, entry));
     *list_add(g->w->arena, &g->items) = item;
-    return item;
+    *ret = item;
+    return OK;
 }
 
-static void add_event(struct gathered *g, struct entry *entry, struct partition *p)
+static err add_event(struct gathered *g, struct entry *entry, struct partition *p)
 {
-    add_item(g, entry, p);
+    struct item *item;
+    TRY(add_item(g, entry, p, &item));
     p->read = entry->seq;
+    return OK;
 }
 
 /* A step at a time: a group that starts late may have the whole log before it. What does not fit comes again
@@ -151,7 +164,7 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
         struct entry *entries = arena_array(g->w->arena, struct entry, n);
         for (size_t i = 0; i < n; i++) {
             entries[i] = entry_of_event(&events[i]);
-            add_event(g, &entries[i], p);
+            TRY(add_event(g, &entries[i], p));
         }
         counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
     }
@@ -165,8 +178,7 @@ static err take_event(struct gathered *g, struct entry *entry, struct partition 
         return OK;
     if (entry->broken || entry->seq != p->read + 1)
         return fill_gap(g, p, entry->seq);
-    add_event(g, entry, p);
-    return OK;
+    return add_event(g, entry, p);
 }
 
 /* ---- commands ---- */
@@ -187,20 +199,22 @@ static void acknowledge_hole(struct worker *w, const struct partition *p, const 
     redis_sendf(w->commands, NULL, NULL, "XACK %s %s %b", p->lane, w->group->name, entry->entry);
 }
 
-static void take_command(struct gathered *g, struct entry *entry, struct partition *p)
+static err take_command(struct gathered *g, struct entry *entry, struct partition *p)
 {
     struct standstill *s = &g->w->standstill;
     if (s->active && !s->passed && !s->late) {
         p->history = true; /* read before the standstill began; it comes again */
-        return;
+        return OK;
     }
     if (entry->broken) {
         acknowledge_hole(g->w, p, entry);
-        return;
+        return OK;
     }
-    struct item *item = add_item(g, entry, p);
+    struct item *item;
+    TRY(add_item(g, entry, p, &item));
     if (item->fate == ITEM_HANDLE && in_batch(g, item))
         item->fate = ITEM_REPEAT;
+    return OK;
 }
 
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n)
@@ -214,7 +228,7 @@ err gather_items(struct worker *w, struct item ***ret, size_t *ret_n)
         if (!p || !p->owned || (entry->command && !p->commands))
             continue;
         if (entry->command)
-            take_command(&g, entry, p);
+            TRY(take_command(&g, entry, p));
         else
             TRY(take_event(&g, entry, p));
     }

@@ -19,6 +19,7 @@
 #include "bus/base/arena.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
+#include "bus/message.h"
 #include "bus/meta.h"
 #include "consumers/worker.h"
 
@@ -120,6 +121,8 @@ int main(int argc, char **argv)
     arena_keep_memory();
     catch_signals();
     err e = conf_load("daydream-consumers");
+    if (!failed(e))
+        e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
         e = instance_name(instance, sizeof(instance));
     if (failed(e)) {

@@ -43,7 +43,7 @@ static const struct table sales_table = {
                 COLUMN(INT, product_sales, updated_ms)},
 };
 
-static enum answer order_placed(struct batch *b, const struct order_placed *e)
+static enum answer order_placed(struct batch *b, const struct order_placed_v2 *e)
 {
     for (size_t i = 0; i < e->lines_n; i++) {
         struct report_line *line = row_new(b, &line_table);
@@ -51,7 +51,7 @@ static enum answer order_placed(struct batch *b, const struct order_placed *e)
         line->product_id = e->lines[i].product_id;
         line->sku = e->lines[i].sku;
         line->name = e->lines[i].name;
-        line->currency = e->currency;
+        line->currency = e->lines[i].currency;
         line->quantity = e->lines[i].quantity;
         line->line_total = e->lines[i].line_total;
         row_save(b, line);
@@ -155,7 +155,7 @@ const struct group reports_group = {
     .tables = reports_tables,
     .on =
         {
-            .order_placed = {NULL, order_placed},
+            .order_placed_v2 = {NULL, order_placed},
             .order_confirmed = {want_confirmed, order_confirmed},
             .order_cancelled = {want_cancelled, order_cancelled},
             .stock_ran_low = {want_low, stock_ran_low},

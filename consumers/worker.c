@@ -78,7 +78,7 @@ struct worker *worker_new(const struct group *group, const char *instance, const
 
 /* ---- connections ---- */
 
-static void disconnect(struct worker *w)
+void worker_disconnect(struct worker *w)
 {
     w->commands = redis_close(w->commands);
     w->events = redis_close(w->events);
@@ -92,7 +92,7 @@ struct worker *worker_free(struct worker *w)
 {
     if (!w)
         return NULL;
-    disconnect(w);
+    worker_disconnect(w);
     arena_free(w->arena);
     arena_free(w->parked_arena);
     free(w->parts);
@@ -116,12 +116,13 @@ static err connect_all(struct worker *w)
     char role[64];
     snprintf(role, sizeof(role), "dd_%s", w->group->name);
     const char *redis_url = conf_str(SET_REDIS_URL).p;
-    disconnect(w);
+    worker_disconnect(w);
     TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, setup, &w->pg));
     TRY(redis_open(redis_url, &w->commands));
     TRY(redis_open(redis_url, &w->events));
     TRY(redis_open(redis_url, &w->outward));
     w->relay = relay_new(w->outward, w->pg);
+    TRY(registry_tell(w));
     TRY(lease_init(w));
     TRY(lease_refresh(w));
     read_rewind(w);
@@ -297,7 +298,7 @@ static void recover(struct worker *w, err e)
     w->standstill.active = false;
     bool keep = (e.code == ERR_FENCED || e.code == ERR_PG_RETRY) && connected(w) && pg_waiting(w->pg) == 0;
     if (!keep || failed(lease_refresh(w)))
-        disconnect(w);
+        worker_disconnect(w);
     else
         read_rewind(w);
 }
@@ -321,7 +322,9 @@ void worker_run(struct worker *w)
 {
     while (!atomic_load(w->stop)) {
         err e = turn(w);
-        if (failed(e))
+        if (e.code == ERR_OUTDATED)
+            registry_stand_down(w, e);
+        else if (failed(e))
             recover(w, e);
         else
             w->failures = 0;

@@ -63,6 +63,8 @@ struct worker *worker_new(const struct group *group, const char *instance, const
 struct worker *worker_free(struct worker *w);
 /* Runs until the stop flag is up, then drains: the batch in hand is finished, leases are released. */
 void worker_run(struct worker *w);
+/* Closes all connections; nothing of them is needed for safety. */
+void worker_disconnect(struct worker *w);
 struct partition *worker_partition(const struct worker *w, enum topic topic, int part);
 
 /* lease.c: who owns what. Lease time is PostgreSQL's clock; safety rests on the epoch in the fence. */
@@ -105,6 +107,15 @@ void standstill_end(struct worker *w);
 
 /* flush.c: one transaction, then relay, acknowledgement and hints. */
 err flush(struct worker *w, struct batch *b) _must_use_;
+
+/* registry.c: which build of which group reads what. */
+/* Tells what this build knows; before the first lease. */
+err registry_tell(struct worker *w) _must_use_;
+/* About a message of a type this build does not know. OK: nobody of this group reads it. OUTDATED: a newer
+ * build does, or may. */
+err registry_check(struct worker *w, const struct entry *entry) _must_use_;
+/* After OUTDATED: gives everything back and waits for the stop flag. */
+void registry_stand_down(struct worker *w, err e);
 
 /* parked.c */
 err parked_load(struct worker *w) _must_use_;

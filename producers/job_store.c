@@ -6,7 +6,7 @@
 
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
-#include "bus/codec.h"
+#include "bus/message.h"
 
 enum { WAIT_MS = 10000 };
 
@@ -148,9 +148,9 @@ err job_renew(struct pg *pg, struct job_held *held, size_t n, struct arena *aren
 static struct event outcome_event(const struct job *job, const struct job_outcome *outcome,
                                   struct arena *arena)
 {
-    const struct message_type *type = &message_types[outcome->event];
-    struct str data = codec_encode(type->shape, outcome->data, arena);
-    struct event event = event_new(type, STR("jobs"), job->key, data, arena);
+    enum message type;
+    struct str data = message_encode(outcome->event, outcome->data, arena, &type);
+    struct event event = event_new(&message_types[type], STR("jobs"), job->key, data, arena);
     event.envelope.correlationid = job->correlation;
     event.envelope.causationid = uuid_str(job->id, arena);
     event.envelope.actor = job->actor;

@@ -15,6 +15,7 @@
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
+#include "bus/message.h"
 #include "bus/meta.h"
 #include "bus/relay.h"
 #include "producers/jobs.h"
@@ -185,6 +186,8 @@ static bool configure(void)
         e = conf_require(SET_REDIS_URL);
     if (!failed(e))
         e = conf_require(SET_ENCRYPTION_KEY);
+    if (!failed(e))
+        e = message_pin(conf_str(SET_EMIT_PINNED));
     if (failed(e))
         fprintf(stderr, "daydream-producers: %s\n", err_text(e));
     return !failed(e);

@@ -70,11 +70,10 @@ def rows(m):
 
 
 def article(m):
-    readers = ", ".join(m.readers) or "nobody here"
     return "\n".join([
         f'<h3 id="{m.name}"><code>{m.name}</code> <span class="kind">{m.kind}</span></h3>',
         f"<p>{html.escape(m.title)}.</p>",
-        f'<p class="who">From {", ".join(m.emitters)}; read by {readers}. Key: <code>{m.key}</code>.</p>',
+        f'<p class="who">From {", ".join(m.emitters)}; read by {html.escape(m.read_by)}. Key: <code>{m.key}</code>.</p>',
         "<table><tr><th>field</th><th>kind</th><th></th><th></th></tr>", *rows(m), "</table>",
         f"<pre>{html.escape(json.dumps(example(m), indent=2, ensure_ascii=False))}</pre>"])
 

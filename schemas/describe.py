@@ -22,11 +22,16 @@ SLOT = re.compile(r"^\s*\.(\w+) = \{")
 class Message:
     """One version of a command or event, and who has to do with it."""
 
-    def __init__(self, name, kind, schema, readers):
+    def __init__(self, name, kind, schema, groups, read_as):
         self.name, self.kind, self.schema = name, kind, schema
+        self.readers, self.read_as = groups, read_as  # read_as: the newer major it is lifted to, None: none
         self.title, self.topic, self.key = schema["title"], schema["x-topic"], schema["x-key"]
-        self.emitters, self.readers = schema["x-from"], readers
+        self.emitters = schema["x-from"]
         self.required = set(schema.get("required", []))
+
+    @property
+    def read_by(self):
+        return (", ".join(self.readers) or "–") + (f" (as v{self.read_as})" if self.read_as else "")
 
     @property
     def fields(self):
@@ -39,8 +44,9 @@ class Shop:
     def __init__(self):
         slots = handlers()
         self.topics = json.loads((ROOT / "schemas/topics.json").read_text(encoding="utf-8"))
-        self.messages = [Message(name, kind, schema, slots.get(c_name(name), []))
-                         for kind in ("command", "event") for name, schema in load(kind + "s")]
+        found = [(name, kind, schema) for kind in ("command", "event") for name, schema in load(kind + "s")]
+        names = [name for name, _, _ in found]
+        self.messages = [Message(name, kind, schema, *readers(name, names, slots)) for name, kind, schema in found]
 
     def of(self, topic, kind=None):
         return [m for m in self.messages if m.topic == topic and kind in (None, m.kind)]
@@ -65,6 +71,13 @@ def handlers():
     return found
 
 
+def readers(name, names, slots):
+    """Who reads it, and lifted to which major: handlers see the newest one only."""
+    base, major = name.rsplit(".v", 1)
+    newest = max(int(n.rsplit(".v", 1)[1]) for n in names if n.rsplit(".v", 1)[0] == base)
+    return slots.get(c_name(f"{base}.v{newest}"), []), None if int(major) == newest else newest
+
+
 def c_name(name):
     return re.sub(r"[.-]", "_", name.removesuffix(".v1"))
 
@@ -87,7 +100,7 @@ def markdown(shop):
         out += [f"## {topic['name']}", "", f"Key: {topic['key']}. Handled by: {topic['group'] or 'nobody yet'}.", ""]
         if mine:
             out += ["| message | | from | read by | fields |", "|---|---|---|---|---|"]
-        out += [f"| `{m.name}` {m.title} | {m.kind} | {', '.join(m.emitters)} | {', '.join(m.readers) or '–'} | {fields(m)} |"
+        out += [f"| `{m.name}` {m.title} | {m.kind} | {', '.join(m.emitters)} | {m.read_by} | {fields(m)} |"
                 for m in mine] + [""]
     return "\n".join(out)
 

@@ -308,7 +308,24 @@ def read_all(folder):
                 complaints.append(str(e))
     if complaints:
         raise SchemaError("\n".join(complaints))
+    link_majors(messages)
     return topics, sorted(messages, key=lambda m: m.name)
+
+
+def link_majors(messages):
+    """Each message knows the major after it (next) and the newest of its type; v1, v2 … stand without a gap."""
+    families = {}
+    for message in sorted(messages, key=lambda m: m.major):
+        families.setdefault(message.base, []).append(message)
+    for family in families.values():
+        for place, message in enumerate(family):
+            need(message.major == place + 1, message.path, f"v{place + 1} is missing: majors have no gaps")
+            need((message.command, message.topic, message.key)
+                 == (family[0].command, family[0].topic, family[0].key), message.path,
+                 "a new major stays a command or event, in the topic and under the key of v1: order per key goes on")
+            message.next = family[place + 1] if message.major < len(family) else None
+            message.previous = family[place - 1] if place else None
+            message.newest = family[-1]
 
 
 def write_if_changed(path, text):

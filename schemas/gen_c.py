@@ -86,6 +86,19 @@ EMIT = """static inline void emit_{0}(struct batch *b, struct str key, const str
 {{
     batch_emit(b, {1}, key, e);
 }}"""
+MAJOR = """void lift_{new}(const struct {old} *from, struct {new} *to, struct arena *arena);
+void lower_{new}(const struct {new} *from, struct {old} *to, struct arena *arena);"""
+MAJOR_ANY = """static void lift_any_{new}(const void *from, void *to, struct arena *arena)
+{{
+    lift_{new}(from, to, arena);
+}}
+
+static void lower_any_{new}(const void *from, void *to, struct arena *arena)
+{{
+    lower_{new}(from, to, arena);
+}}
+
+"""
 HEADER = """/* Made by schemas/gen.py from schemas/; do not edit. Topics, messages, their structs, handler slots. */
 #pragma once
 
@@ -120,6 +133,14 @@ struct message_type {{
     const char *key;      /* the field that is the partition key, or "self": the command's own id */
     const char *emitters; /* separated by spaces */
     const struct shape *shape;
+    int major;
+    enum message newest;   /* the newest major of this type in this build; itself when it is that */
+    enum message next;     /* the major after this one; MESSAGE_NONE: this is the newest */
+    enum message previous; /* the major before; MESSAGE_NONE: this is v1 */
+    /* From this major to the next, and from this one to the one before; NULL where there is none. *to is zeroed;
+     * what it refers to is in from or arena. */
+    void (*lift)(const void *from, void *to, struct arena *arena);
+    void (*lower)(const void *from, void *to, struct arena *arena);
 }};
 extern const struct message_type message_types[MESSAGE_COUNT];
 
@@ -128,14 +149,19 @@ enum message message_find(struct str name);
 
 {structs}
 
+/* Between majors: written by hand in bus/majors/, one file per type; who declares a major and writes none does not
+ * link. Pure functions that take every message their schema allows. */
+{majors}
+
 /* What a group does with each message: load (may be NULL) names the rows it needs, handle decides. A slot without
- * handle is not subscribed. */
+ * handle is not subscribed. Only the newest major of a type has a slot: older ones are lifted before. */
 struct handlers {{
 {slots}
 }};
 
+/* An older major is handled when the newest is. */
 bool handlers_has(const struct handlers *handlers, enum message message);
-/* data is the struct of the message; message must be one that handlers_has. */
+/* data is the struct of the message, which is the newest of its type and one that handlers_has. */
 void handlers_load(const struct handlers *handlers, enum message message, struct batch *batch, const void *data);
 enum answer handlers_handle(const struct handlers *handlers, enum message message, struct batch *batch,
                             const void *data);
@@ -155,7 +181,7 @@ const struct topic_type topics[TOPIC_COUNT] = {{
 }};
 
 {tables}
-const struct message_type message_types[MESSAGE_COUNT] = {{
+{majors}const struct message_type message_types[MESSAGE_COUNT] = {{
 {types}
 }};
 
@@ -177,7 +203,7 @@ enum message message_find(struct str name)
 
 bool handlers_has(const struct handlers *handlers, enum message message)
 {{
-    switch (message) {{
+    switch (message_types[message].newest) {{
 {has}
     default:
         return false;
@@ -209,26 +235,41 @@ def each(messages, template):
     return "\n".join(template.format(m.c_name, m.c_name.upper()) for m in messages)
 
 
+def majors(messages, template, separator):
+    return separator.join(template.format(old=m.previous.c_name, new=m.c_name) for m in messages if m.previous)
+
+
+def type_row(m):
+    def constant(other):
+        return other.c_name.upper() if other else "MESSAGE_NONE"
+    lift = f"lift_any_{m.next.c_name}" if m.next else "NULL"
+    lower = f"lower_any_{m.c_name}" if m.previous else "NULL"
+    return (f'    [{m.c_name.upper()}] = {{"{m.name}", "{m.schema}", {str(m.command).lower()}, '
+            f'TOPIC_{m.topic["name"].upper()}, "{m.key}", "{" ".join(m.emitters)}", &shape_{m.c_name}, {m.major}, '
+            f"{constant(m.newest)}, {constant(m.next)}, {constant(m.previous)}, {lift}, {lower}}},")
+
+
 def header(topics, messages):
+    newest = [m for m in messages if not m.next]
     return HEADER.format(
         topics="\n".join(f"    TOPIC_{t['name'].upper()} = {t['number']}," for t in topics.values()),
         messages=each(messages, "    {1},"),
         structs="\n\n".join(struct(s) for m in messages for s in m.shapes),
-        slots=each(messages, SLOT),
-        emits=each([m for m in messages if not m.command], EMIT))
+        majors=majors(messages, MAJOR, "\n"),
+        slots=each(newest, SLOT),
+        emits=each([m for m in newest if not m.command], EMIT))
 
 
 def source(topics, messages):
     case = "    case {1}:\n        "
+    newest = [m for m in messages if not m.next]
     return SOURCE.format(
         topics="\n".join(f'    [TOPIC_{t["name"].upper()}] = {{"{t["name"]}", "{t["key"]}", "{t["group"]}"}},'
                          for t in topics.values()),
         tables="\n".join(table(s) for m in messages for s in m.shapes),
-        types="\n".join(
-            f'    [{m.c_name.upper()}] = {{"{m.name}", "{m.schema}", {str(m.command).lower()}, '
-            f'TOPIC_{m.topic["name"].upper()}, "{m.key}", "{" ".join(m.emitters)}", &shape_{m.c_name}}},'
-            for m in messages),
-        has=each(messages, case + "return handlers->{0}.handle != NULL;"),
-        load=each(messages, case + "if (handlers->{0}.load)\n            handlers->{0}.load(batch, data);\n"
-                                   "        break;"),
-        handle=each(messages, case + "return handlers->{0}.handle(batch, data);"))
+        majors=majors(messages, MAJOR_ANY, ""),
+        types="\n".join(type_row(m) for m in messages),
+        has=each(newest, case + "return handlers->{0}.handle != NULL;"),
+        load=each(newest, case + "if (handlers->{0}.load)\n            handlers->{0}.load(batch, data);\n"
+                                 "        break;"),
+        handle=each(newest, case + "return handlers->{0}.handle(batch, data);"))

@@ -94,5 +94,8 @@ enum ctl_exit run_schedule_set(struct ctl *ctl);
 enum ctl_exit run_schedule_rm(struct ctl *ctl);
 enum ctl_exit run_schedule_pause(struct ctl *ctl);
 enum ctl_exit run_schedule_resume(struct ctl *ctl);
+enum ctl_exit run_bus_decode(struct ctl *ctl);
+enum ctl_exit run_schemas_check(struct ctl *ctl);
+enum ctl_exit run_schemas_release(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);
 enum ctl_exit run_faults(struct ctl *ctl);

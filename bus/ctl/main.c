@@ -25,6 +25,12 @@ static const struct ctl_option schedule_options[] = {
     {"zone", "ZONE", "time zone of the fields (default: America/Santiago)"},
     {"catch-up", "HOW", "what was missed: last (default: the last slot alone), each, none"},
     {0}};
+static const struct ctl_option schema_options[] = {
+    {"schemas", "DIR", "the folder of schemas (default: that of the tree this was built from)"}, {0}};
+static const struct ctl_option check_options[] = {
+    {"schemas", "DIR", "the folder of schemas (default: that of the tree this was built from)"},
+    {"against", "DIR|REV", "compare also with another folder of schemas, or with a git revision"},
+    {0}};
 
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
@@ -41,6 +47,12 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"bus decode", "", 0, "read the whole event log with this build; exit 1 when it cannot read an event",
+     NULL, run_bus_decode},
+    {"schemas check", "", 0, "compare the schemas with everything released; exit 1 when one is incompatible",
+     check_options, run_schemas_check},
+    {"schemas release", "", 0, "write new versions into lock.json and make their samples", schema_options,
+     run_schemas_release},
     {"schedule ls", "", 0, "show schedules: when each fires next, when it last did, why it stands still",
      NULL, run_schedule_ls},
     {"schedule set", "NAME CRON", 2,

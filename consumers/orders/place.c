@@ -33,7 +33,7 @@ struct refusal {
 /* A product of the order, lines summed. */
 struct priced {
     const struct order_product *product;
-    int64_t quantity, total;
+    int64_t quantity, total, tax;
 };
 
 struct quote {
@@ -110,7 +110,8 @@ static struct refusal price_lines(struct batch *b, struct quote *quote)
             __builtin_add_overflow(quote->subtotal, line->total, &quote->subtotal) ||
             quote->subtotal > MONEY_MAX)
             return refusal(b, ERR_CONFLICT, "makes the order's total too large", line->product->product_id);
-        quote->tax += money_included_tax(line->total, conf_int(SET_TAX_BASIS_POINTS));
+        line->tax = money_included_tax(line->total, conf_int(SET_TAX_BASIS_POINTS));
+        quote->tax += line->tax;
     }
     return (struct refusal){.code = ERR_NONE};
 }
@@ -219,30 +220,31 @@ static void make_lines(struct batch *b, const struct order *order, const struct 
 
 static void tell_placed(struct batch *b, const struct order *order, const struct quote *quote)
 {
-    struct order_placed_lines *lines = arena_array(batch_arena(b), struct order_placed_lines, quote->n);
+    struct order_placed_v2_lines *lines = arena_array(batch_arena(b), struct order_placed_v2_lines, quote->n);
     for (size_t i = 0; i < quote->n; i++)
-        lines[i] = (struct order_placed_lines){.product_id = quote->lines[i].product->product_id,
-                                               .sku = quote->lines[i].product->sku,
-                                               .name = quote->lines[i].product->name,
-                                               .unit_price = quote->lines[i].product->price,
-                                               .currency = quote->currency,
-                                               .quantity = quote->lines[i].quantity,
-                                               .line_total = quote->lines[i].total,
-                                               .product_version = quote->lines[i].product->version};
-    struct order_placed placed = {.order_id = order->id,
-                                  .user_id = order->user_id,
-                                  .order_number = order->order_number,
-                                  .lines = lines,
-                                  .lines_n = quote->n,
-                                  .subtotal = order->subtotal,
-                                  .discount_amount = order->discount_amount,
-                                  .shipping_amount = order->shipping_amount,
-                                  .tax_amount = order->tax_amount,
-                                  .total_amount = order->total_amount,
-                                  .currency = order->currency,
-                                  .payment_method = order->payment_method,
-                                  .from_cart = order->from_cart};
-    emit_order_placed(b, uuid_str(order->id, batch_arena(b)), &placed);
+        lines[i] = (struct order_placed_v2_lines){.product_id = quote->lines[i].product->product_id,
+                                                  .sku = quote->lines[i].product->sku,
+                                                  .name = quote->lines[i].product->name,
+                                                  .unit_price = quote->lines[i].product->price,
+                                                  .currency = quote->currency,
+                                                  .quantity = quote->lines[i].quantity,
+                                                  .line_total = quote->lines[i].total,
+                                                  .tax_amount = quote->lines[i].tax,
+                                                  .product_version = quote->lines[i].product->version};
+    struct order_placed_v2 placed = {.order_id = order->id,
+                                     .user_id = order->user_id,
+                                     .order_number = order->order_number,
+                                     .lines = lines,
+                                     .lines_n = quote->n,
+                                     .totals = {.subtotal = order->subtotal,
+                                                .discount_amount = order->discount_amount,
+                                                .shipping_amount = order->shipping_amount,
+                                                .tax_amount = order->tax_amount,
+                                                .total_amount = order->total_amount,
+                                                .currency = order->currency},
+                                     .payment_method = order->payment_method,
+                                     .from_cart = order->from_cart};
+    emit_order_placed_v2(b, uuid_str(order->id, batch_arena(b)), &placed);
 }
 
 static struct order *make(struct batch *b, const struct request *request, const struct quote *quote)

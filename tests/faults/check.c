@@ -96,7 +96,7 @@ static const struct check {
      " ('stock.hold-requested.v1', ARRAY['order.stock-held.v1', 'order.stock-refused.v1']),"
      " ('stock.commit-requested.v1', ARRAY['order.stock-committed.v1']),"
      " ('stock.release-requested.v1', ARRAY['order.stock-released.v1']),"
-     " ('order.place-requested.v1', ARRAY['order.placed.v1', 'cart.merge-requested.v1']),"
+     " ('order.place-requested.v1', ARRAY['order.placed.v2', 'cart.merge-requested.v1']),"
      " ('stock.opened.v1', ARRAY['stock.changed.v1'])) r(request, answers) ON e.type = r.request"
      " LEFT JOIN event_log a ON a.causationid = e.id::text AND a.type = ANY (r.answers)"
      " GROUP BY e.id, e.type HAVING count(a.id) <> 1"},
@@ -201,7 +201,7 @@ static const struct check {
     {"I11", "a key has one effect",
      "SELECT o.key || ': ' || count(e.id) FROM op o JOIN command c ON c.id = o.command OR c.same_as = "
      "o.command"
-     " JOIN event_log e ON e.causationid = c.id::text AND e.type IN ('cart.item-added.v1', 'order.placed.v1',"
+     " JOIN event_log e ON e.causationid = c.id::text AND e.type IN ('cart.item-added.v1', 'order.placed.v2',"
      " 'order.place-requested.v1', 'product.created.v1', 'user.registered.v1') WHERE o.key IS NOT NULL"
      " GROUP BY o.key HAVING count(e.id) > 1"},
     {"I11", "nobody's cart was given more than was sent, nor less than was promised",

@@ -147,7 +147,7 @@ Test(answers, forty_sends_of_one_key_at_two_doors_are_one_order)
         cr_expect_str_eq(senders[i]->reply.text, senders[0]->reply.text);
     }
     cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM orders"), 1);
-    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM event_log WHERE type = 'order.placed.v1'"), 1);
+    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM event_log WHERE type = 'order.placed.v2'"), 1);
     for (int i = 0; i < SENDS; i++)
         leave(senders[i]);
 }

@@ -85,7 +85,7 @@ Test(first_order, is_told_by_the_streams)
     how_it_ends(ana, order);
     cr_assert(shop_is_quiet(shop, 0));
     _cleanup_(freep) char *of_order = story_of("orders", order), *of_stock = story_of("stock", cup);
-    cr_expect_str_eq(of_order, "order.placed.v1 order.stock-held.v1 order.payment-authorised.v1 "
+    cr_expect_str_eq(of_order, "order.placed.v2 order.stock-held.v1 order.payment-authorised.v1 "
                                "order.stock-committed.v1 order.payment-captured.v1 order.confirmed.v1 ");
     cr_expect_str_eq(of_stock, "stock.opened.v1 stock.changed.v1 stock.hold-requested.v1 stock.changed.v1 "
                                "stock.commit-requested.v1 stock.changed.v1 ");

@@ -195,13 +195,13 @@ Test(codec_write, messages_are_found_by_their_names)
 
 static int loaded, handled;
 
-static void load_placed(struct batch *batch, const struct order_placed *e)
+static void load_placed(struct batch *batch, const struct order_placed_v2 *e)
 {
     (void)batch;
     loaded += e->lines_n == 3;
 }
 
-static enum answer handle_placed(struct batch *batch, const struct order_placed *e)
+static enum answer handle_placed(struct batch *batch, const struct order_placed_v2 *e)
 {
     (void)batch;
     handled += e->lines_n == 3;
@@ -217,16 +217,16 @@ static enum answer handle_cancel(struct batch *batch, const struct order_cancel 
 Test(codec_write, slots_are_called_by_message)
 {
     const struct handlers handlers = {
-        .order_placed = {load_placed, handle_placed},
+        .order_placed_v2 = {load_placed, handle_placed},
         .order_cancel.handle = handle_cancel,
     };
-    struct order_placed placed = {.lines_n = 3};
+    struct order_placed_v2 placed = {.lines_n = 3};
     struct order_cancel cancel = {.reason = STR("late")};
     cr_expect(handlers_has(&handlers, ORDER_PLACED) && handlers_has(&handlers, ORDER_CANCEL));
     cr_expect(!handlers_has(&handlers, ORDER_CANCELLED) && !handlers_has(&handlers, MESSAGE_NONE));
-    handlers_load(&handlers, ORDER_PLACED, NULL, &placed);
+    handlers_load(&handlers, ORDER_PLACED_V2, NULL, &placed);
     handlers_load(&handlers, ORDER_CANCEL, NULL, &cancel);
-    cr_expect_eq(handlers_handle(&handlers, ORDER_PLACED, NULL, &placed), ANSWER_REJECTED);
+    cr_expect_eq(handlers_handle(&handlers, ORDER_PLACED_V2, NULL, &placed), ANSWER_REJECTED);
     cr_expect_eq(handlers_handle(&handlers, ORDER_CANCEL, NULL, &cancel), ANSWER_RUNNING);
     cr_expect(loaded == 1 && handled == 1);
 }

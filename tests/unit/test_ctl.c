@@ -204,6 +204,33 @@ Test(ctl, tail_prints_what_the_streams_hold)
     expect(ctl("bus tail --all --max 1 --topic carts --type cart. --json"), 0, "\"partitionkey\":\"");
 }
 
+/* ---- decode ---- */
+
+static void log_event(enum message type, const char *data)
+{
+    struct event event = event_new(&message_types[type], STR("test"), STR("key"),
+                                   arena_str(bus.arena, str_of(data)), bus.arena);
+    eventlog_queue(bus.pg, &event, 1, bus.arena);
+    pg_sync(bus.pg, NULL, NULL);
+    bus_must(pg_wait(bus.pg, 5000));
+}
+
+Test(ctl, the_whole_log_is_read_with_this_build)
+{
+    expect(ctl("bus decode"), 0, "0 events");
+    log_event(STOCK_OPENED, "{\"product_id\":\"018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6\",\"quantity\":3,"
+                            "\"more\":[1]}");
+    expect(ctl("bus decode"), 0, "1 events, 0 of older majors, 0 unreadable");
+    log_event(STOCK_OPENED, "{\"product_id\":\"nobody\",\"quantity\":3}");
+    struct run *run = ctl("bus decode");
+    expect(run, 1, "stock.opened.v1");
+    expect(run, 1, "2 events, 0 of older majors, 1 unreadable");
+    cr_assert_not(strstr(run->text, "nobody"));
+    expect(ctl("bus decode --json"), 1, "\"unreadable_events\":1");
+    bus_sql(&bus, "UPDATE event_log SET type = 'stock.opened.v9' WHERE seq = 2 AND topic = 'stock'");
+    expect(ctl("bus decode"), 1, "does not know the type");
+}
+
 /* ---- fsck ---- */
 
 Test(ctl, a_sound_shop_has_no_findings)

@@ -144,6 +144,25 @@ Test(gen, all_wrong_files_are_named_at_once)
     cr_expect(strstr(told.p, "a file is named aggregate.verb-words.vN.json"));
 }
 
+#define MAJOR(n, key)                                                                                        \
+    HEAD("cart.add/" n ".0", "carts", key)                                                                   \
+    "\"required\": [\"user_id\"], \"properties\": {\"user_id\": {\"type\": \"string\"}}}"
+
+Test(gen, majors_follow_each_other_under_one_key)
+{
+    int code;
+    write_file("commands/cart.add.v1.json", MAJOR("1", "user_id"));
+    write_file("commands/cart.add.v3.json", MAJOR("3", "user_id"));
+    cr_expect(strstr(run("--check", &code).p, "v2 is missing") && code == 1);
+    write_file("commands/cart.add.v2.json", MAJOR("2", "self"));
+    cr_expect(strstr(run("--check", &code).p, "under the key of v1") && code == 1);
+    write_file("commands/cart.add.v2.json", MAJOR("2", "user_id"));
+    run("--check", &code);
+    cr_expect_eq(code, 0);
+    write_file("events/cart.add.v4.json", MAJOR("4", "user_id"));
+    cr_expect(strstr(run("--check", &code).p, "stays a command or event") && code == 1);
+}
+
 Test(gen, an_unchanged_result_keeps_its_time)
 {
     const char *option = arena_printf(arena, "--out %s", folder).p;

@@ -30,6 +30,15 @@ Test(type_filter, the_version_may_be_said)
     cr_assert_not(type_filter_wants(&filter, STR("order.confirmed.v1")));
 }
 
+Test(type_filter, without_a_version_all_majors_match)
+{
+    struct type_filter all = parsed("order.placed"), old = parsed("order.placed.v1");
+
+    cr_assert(type_filter_wants(&all, STR("order.placed.v1")));
+    cr_assert(type_filter_wants(&all, STR("order.placed.v2")));
+    cr_assert_not(type_filter_wants(&old, STR("order.placed.v2")));
+}
+
 Test(type_filter, nothing_said_is_everything_but_commands)
 {
     struct type_filter all = parsed("*"), nothing;
