@@ -13,6 +13,7 @@
 #include "api/persons.h"
 #include "api/products.h"
 #include "api/rate.h"
+#include "api/reads.h"
 #include "api/revoked.h"
 #include "api/tail.h"
 #include "api/wait.h"
@@ -97,6 +98,7 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     door->revoked = revoked_new(door);
     door->tokens = tokens_new();
     door->products = products_new();
+    door->reads = reads_new(door);
     door->rates = rates_new(door);
     uv_timer_init(loop_uv(loop), &door->start);
     door->start.data = door;
@@ -112,6 +114,7 @@ static void door_drain(struct loop *loop, void *context)
     (void)loop;
     waiters_drain(((struct door *)context)->waiters);
     passwords_drain(((struct door *)context)->passwords);
+    reads_drain(((struct door *)context)->reads);
 }
 
 /* Connections first: whoever waits for a reply is told while all else is still there. */
@@ -125,6 +128,7 @@ static void door_fini(struct loop *loop, void *context)
     door->counting = pg_poll_free(door->counting);
     door->tail = tail_free(door->tail);
     door->waiters = waiters_free(door->waiters);
+    door->reads = reads_free(door->reads);
     door->lanes = lanes_free(door->lanes);
     uv_close((uv_handle_t *)&door->start, NULL);
 }
@@ -146,10 +150,15 @@ static void run_query(struct request *req)
     req->route->query(req);
 }
 
+static void wait_query(struct request *req)
+{
+    reads_wait(req, run_query);
+}
+
 static void query_hook(struct request *req)
 {
     if (door_admit(req))
-        rate_check(req, false, run_query);
+        rate_check(req, false, wait_query);
 }
 
 static void command_hook(struct request *req)

@@ -40,6 +40,7 @@ struct door {
     struct tail *tail;
     struct tokens *tokens;
     struct products *products;
+    struct reads *reads;
     struct rates *rates;
     uv_timer_t start; /* until the door is open */
 };

@@ -68,6 +68,14 @@ bool tail_is_live(const struct tail *tail)
     return tail && tail->live;
 }
 
+bool tail_reached(const struct tail *tail, enum topic topic, int part, int64_t seq)
+{
+    for (size_t i = 0; i < FOLLOWED; i++)
+        if (followed[i] == topic)
+            return tail_is_live(tail) && tail->placed && tail->places[i][part].seq >= seq;
+    return true;
+}
+
 /* False: not the next one of its partition. */
 static bool tell(struct place *place, const struct event *event)
 {

@@ -28,3 +28,5 @@ struct tail *tail_free(struct tail *tail);
 void tail_loaded(struct tail *tail, err e);
 /* Everything was loaded at least once. */
 bool tail_is_live(const struct tail *tail);
+/* Has what this loop keeps in memory seen that event? True for topics that no memory depends on. */
+bool tail_reached(const struct tail *tail, enum topic topic, int part, int64_t seq);
