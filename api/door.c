@@ -8,6 +8,7 @@
 
 #include "api/admit.h"
 #include "api/call.h"
+#include "api/events.h"
 #include "api/lanes.h"
 #include "api/passwords.h"
 #include "api/persons.h"
@@ -44,9 +45,11 @@ static void on_event(void *data, const struct event *event)
 {
     struct door *door = data;
     struct uuid id;
+    streams_tell(door->streams, event);
     if (event->topic == TOPIC_USERS)
         revoked_event(door->revoked, message_find(event->envelope.type), event->envelope.data, event->ms);
-    else if (!failed(uuid_parse(event->envelope.partitionkey, &id)))
+    else if ((event->topic == TOPIC_CATALOG || event->topic == TOPIC_STOCK) &&
+             !failed(uuid_parse(event->envelope.partitionkey, &id)))
         products_changed(door->products, event->topic, id);
 }
 
@@ -99,6 +102,7 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     door->tokens = tokens_new();
     door->products = products_new();
     door->reads = reads_new(door);
+    door->streams = streams_new(door);
     door->rates = rates_new(door);
     uv_timer_init(loop_uv(loop), &door->start);
     door->start.data = door;
@@ -115,6 +119,7 @@ static void door_drain(struct loop *loop, void *context)
     waiters_drain(((struct door *)context)->waiters);
     passwords_drain(((struct door *)context)->passwords);
     reads_drain(((struct door *)context)->reads);
+    streams_drain(((struct door *)context)->streams);
 }
 
 /* Connections first: whoever waits for a reply is told while all else is still there. */
@@ -126,6 +131,7 @@ static void door_fini(struct loop *loop, void *context)
     door->redis = redis_poll_free(door->redis);
     door->pg = pg_poll_free(door->pg);
     door->counting = pg_poll_free(door->counting);
+    door->streams = streams_free(door->streams);
     door->tail = tail_free(door->tail);
     door->waiters = waiters_free(door->waiters);
     door->reads = reads_free(door->reads);

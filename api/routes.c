@@ -8,6 +8,7 @@
  */
 #include "api/auth.h"
 #include "api/commands.h"
+#include "api/events.h"
 #include "api/health.h"
 #include "api/orders.h"
 #include "api/product_update.h"
@@ -97,6 +98,7 @@ static const struct route v1_routes[] = {
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     READING("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY, READS_INVENTORY),
     READING("/api/v1/sales/stats", list_sales, SEE_ORDERS, READS_REPORTS),
+    QUERY("/api/v1/events", get_events, SIGNED_IN),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };
