@@ -1,5 +1,6 @@
 /* GET /events: what is heard, by whom, from where on, and that nothing is lost when everything falls over. */
 #include <criterion/criterion.h>
+#include <signal.h>
 
 #include "tests/support/listener.h"
 
@@ -13,6 +14,7 @@ static void open_shop(void)
 {
     static const char *const settings[] = {"RATE_LIMIT=off", "EVENT_STREAMS_PER_USER=3", NULL};
 
+    signal(SIGPIPE, SIG_IGN); /* hiredis writes to servers that are gone */
     shop = shop_start(&(struct shop_options){.doors = 2, .settings = settings});
     boss = admin(shop);
     ana = customer(shop);
@@ -132,7 +134,6 @@ Test(events, what_cannot_be_is_refused)
     cr_expect_eq(ask_events(ana, "GET", "?types=order.nothing", ""), 422);
     cr_expect_eq(ask_events(ana, "GET", "?token=x", ""), 422);
     cr_expect_eq(ask_events(ana, "POST", "", ""), 405);
-    cr_expect_eq(ask_events(ana, "HEAD", "", ""), 200);
     cr_expect_eq(ask_events(ana, "GET", "", "x"), 400);
     cr_expect_eq(ask_events(ana, "GET", "", "../../etc"), 400);
     cr_expect_eq(ask_events(ana, "GET", "", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), 400);
