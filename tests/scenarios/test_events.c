@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "tests/support/listener.h"
+#include "tests/support/measure.h"
 
 enum { SOON_MS = 30000, ROUNDS = 12 };
 
@@ -143,6 +144,84 @@ Test(events, what_cannot_be_is_refused)
     cr_expect_leq(listener_connections(l[0]) + listener_connections(l[1]) + listener_connections(l[2]), 3);
     for (int i = 0; i < 3; i++)
         listener_stop(l[i]);
+}
+
+/* ---- who reads nothing ---- */
+
+enum { BIG_EVENTS = 400, BIG_BYTES = 60000, MEMORY_MAX = 16 << 20, CUT_MS = 60000 };
+
+/* Events as large as they may be, of Ana's cart. */
+static void write_much(void)
+{
+    cr_assert_eq(
+        shop_sql(shop,
+                 "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms) VALUES ('carts', 0, %d, 1)"
+                 "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + %d RETURNING seq, ms),"
+                 " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, partitionkey, data)"
+                 "  SELECT 'carts', 0, h.seq - %d + n, h.ms, gen_random_uuid(), 'cart', 'cart.cleared.v1',"
+                 "   '%s', '{\"user_id\":\"%s\",\"pad\":\"' || repeat('x', %d) || '\"}'"
+                 "  FROM h, generate_series(1, %d) n RETURNING 1) SELECT count(*) FROM l",
+                 BIG_EVENTS, BIG_EVENTS, BIG_EVENTS, ana->id, ana->id, BIG_BYTES, BIG_EVENTS),
+        BIG_EVENTS);
+}
+
+static bool streams_become(int door, int n)
+{
+    _cleanup_(leavep) struct person *person = visitor(shop, door);
+    char line[60];
+    int64_t until = shop_now_ms() + CUT_MS;
+
+    snprintf(line, sizeof(line), "\nevent_streams %d\n", n);
+    do {
+        get(person, "/metrics");
+        if (strstr(person->reply.text, line))
+            return true;
+        shop_nap();
+    } while (shop_now_ms() < until);
+    return false;
+}
+
+Test(events, who_reads_nothing_is_cut_off_and_resumes)
+{
+    int64_t before = memory_resident(shop_pid(shop, PROGRAM_API, 0));
+    struct listener *l = listener_start(
+        ana, &(struct listener_options){.query = "?types=cart.*", .receive_buffer = 8192, .paused = true});
+
+    write_much();
+    cr_expect(streams_become(0, 1));
+    cr_expect(streams_become(0, 0));
+    cr_expect_lt(memory_resident(shop_pid(shop, PROGRAM_API, 0)) - before, MEMORY_MAX);
+    listener_pause(l, false);
+    cr_expect(listener_hears(l, BIG_EVENTS, SOON_MS));
+    cr_expect_eq(listener_missed(l, shop, "type = 'cart.cleared.v1'"), 0);
+    cr_expect_geq(listener_connections(l), 2);
+    cr_expect_str_eq(listener_wrong(l), "");
+    listener_stop(l);
+}
+
+/* ---- ends that are no failures ---- */
+
+Test(events, a_door_that_closes_and_a_person_who_is_switched_off_end_a_stream)
+{
+    char path[80];
+    struct listener *l = listen_to(ana, 0, ""), *there = listen_to(ana, 1, "");
+
+    cr_expect_lt(shop_end(shop, PROGRAM_API, 0), 2000 + SOON_MS);
+    shop_launch(shop, PROGRAM_API, 0);
+    cr_assert(shop_is_ready(shop, 0));
+    cr_expect_eq(add_to_cart(ana, cup, 1), 201);
+    cr_expect(listener_hears(l, 1, SOON_MS) && listener_hears(there, 1, SOON_MS));
+    cr_expect_eq(listener_connections(l), 2);
+    cr_expect_eq(listener_connections(there), 1);
+    snprintf(path, sizeof(path), "/api/v1/users/%s", ana->id);
+    cr_expect_eq(ask(boss, &(struct ask){.method = "PUT",
+                                         .path = path,
+                                         .body = json_pack("{sb}", "is_active", 0),
+                                         .wait_s = WAIT_S}),
+                 200);
+    cr_expect(streams_become(0, 0) && streams_become(1, 0));
+    listener_stop(l);
+    listener_stop(there);
 }
 
 /* ---- falling over ---- */

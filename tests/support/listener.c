@@ -202,7 +202,7 @@ static void follow(struct listener *l)
     l->in_n = 0;
     if (ask_for_stream(l) && read_head(l)) {
         l->first_of_connection = l->n;
-        l->connections++;
+        l->paused = l->connections++ == 0 && l->options.paused;
         while (read_chunk(l))
             l->attempts = 1;
     }
