@@ -224,6 +224,22 @@ Test(events, a_door_that_closes_and_a_person_who_is_switched_off_end_a_stream)
     listener_stop(there);
 }
 
+Test(events, a_log_with_a_hole_is_not_jumped_over)
+{
+    for (int i = 0; i < 4; i++)
+        cr_expect_eq(add_to_cart(ana, cup, 1), 201);
+    cr_assert(shop_is_quiet(shop, 0));
+    shop_sql(shop, "DELETE FROM event_log WHERE topic = 'carts' AND seq = 3 RETURNING seq");
+    struct listener *l = listen_to(ana, 0, "?types=cart.*&from=0");
+
+    cr_expect(listener_hears(l, 2, SOON_MS));
+    while (listener_connections(l) < 2)
+        shop_nap();
+    listener_end(l);
+    cr_expect_eq(listener_heard(l), 2, "what follows the hole is not told");
+    listener_stop(l);
+}
+
 /* ---- falling over ---- */
 
 static void fall_over(int round)
