@@ -21,7 +21,8 @@ struct listener {
     pthread_t thread;
     pthread_mutex_t lock; /* heard */
     struct heard *heard;
-    int n, cap, first_of_connection;
+    int n, cap;
+    const struct heard **sorted; /* once ended: by id, then as they came */
     atomic_int status, connections, attempts;
     atomic_bool stop, paused;
     bool ended;
@@ -51,9 +52,6 @@ static void keep(struct listener *l, const char *type, const char *id, const cha
         return;
     }
     pthread_mutex_lock(&l->lock);
-    for (int i = l->first_of_connection; i < l->n; i++)
-        if (strcmp(l->heard[i].id, event_id) == 0)
-            note(l, "an event twice on one connection");
     if (l->n == l->cap) {
         l->cap = l->cap ? l->cap * 2 : 256;
         l->heard = realloc(l->heard, (size_t)l->cap * sizeof(*l->heard));
@@ -201,7 +199,6 @@ static void follow(struct listener *l)
 {
     l->in_n = 0;
     if (ask_for_stream(l) && read_head(l)) {
-        l->first_of_connection = l->n;
         l->paused = l->connections++ == 0 && l->options.paused;
         while (read_chunk(l))
             l->attempts = 1;
@@ -243,12 +240,29 @@ struct listener *listener_start(const struct person *person, const struct listen
     return l;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const struct heard *x = *(const struct heard *const *)a, *y = *(const struct heard *const *)b;
+    int order = strcmp(x->id, y->id);
+
+    return order ? order : (x > y) - (x < y);
+}
+
 void listener_end(struct listener *l)
 {
-    l->stop = true;
-    if (!l->ended)
-        pthread_join(l->thread, NULL);
-    l->ended = true;
+    if (l->ended)
+        return;
+    l->stop = l->ended = true;
+    pthread_join(l->thread, NULL);
+    l->sorted = calloc((size_t)l->n + 1, sizeof(*l->sorted));
+    assert(l->sorted);
+    for (int i = 0; i < l->n; i++)
+        l->sorted[i] = &l->heard[i];
+    qsort(l->sorted, (size_t)l->n, sizeof(*l->sorted), by_id);
+    for (int i = 1; i < l->n; i++)
+        if (strcmp(l->sorted[i - 1]->id, l->sorted[i]->id) == 0 &&
+            l->sorted[i - 1]->connection == l->sorted[i]->connection)
+            note(l, "an event twice on one connection");
 }
 
 struct listener *listener_stop(struct listener *l)
@@ -259,6 +273,7 @@ struct listener *listener_stop(struct listener *l)
     for (int i = 0; i < l->n; i++)
         free(l->heard[i].data);
     free(l->heard);
+    free(l->sorted);
     free(l->in);
     pthread_mutex_destroy(&l->lock);
     free(l);
@@ -318,12 +333,20 @@ const char *listener_wrong(const struct listener *l)
 
 /* ---- against the log ---- */
 
+/* When it came first; -1: never. */
 static int first_heard(const struct listener *l, const char *id)
 {
-    for (int i = 0; i < l->n; i++)
-        if (strcmp(l->heard[i].id, id) == 0)
-            return i;
-    return -1;
+    int low = 0, high = l->n;
+
+    while (low < high) {
+        int middle = (low + high) / 2;
+
+        if (strcmp(l->sorted[middle]->id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < l->n && strcmp(l->sorted[low]->id, id) == 0 ? (int)(l->sorted[low] - l->heard) : -1;
 }
 
 /* rows: "id key" lines, ordered by topic, key, seq. */
