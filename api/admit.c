@@ -125,6 +125,18 @@ bool door_admit(struct request *req)
     return true;
 }
 
+/* Works in memory of its own: a request that lasts for hours would fill its arena. */
+bool admit_again(const struct request *req)
+{
+    struct who now;
+    struct arena *arena = arena_new(64 << 10);
+    struct request asked = *req;
+    asked.arena = arena;
+    bool same = !failed(identify(door_of(req), &asked, &now)) && now.role == who_of(req)->role;
+    arena_free(arena);
+    return same;
+}
+
 const struct who *who_of(const struct request *req)
 {
     return &((const struct visit *)req->data)->who;

@@ -13,3 +13,6 @@ struct visit {
 
 struct tokens *tokens_new(void);
 struct tokens *tokens_free(struct tokens *tokens);
+/* Of a request that was admitted and lasts: would it be admitted again, as the same person in the same role?
+ */
+bool admit_again(const struct request *req);

@@ -69,6 +69,7 @@ static void answer_end(struct poll *poll, const struct outcome *o)
     else
         json_kraw(&j, "problem", outcome_problem_json(&problem, arena));
     json_close(&j, '}');
+    outcome_position(poll->req, o);
     respond_opened(poll->req, 200, buf_view(&b));
 }
 
@@ -120,18 +121,15 @@ static void tell(struct poll *poll, const struct outcome *o)
 }
 
 static const struct pg_stmt declare_lost = {
-    "door_command_lost", "SELECT c.id, coalesce(w.status, c.status), coalesce(w.http_status, c.http_status), "
-                         "coalesce(w.result, c.result) "
-                         "FROM command_lost($1::uuid) c LEFT JOIN command w ON w.id = c.same_as"};
+    "door_command_lost",
+    "SELECT " OUTCOME_COLUMNS
+    " FROM command_lost($1::uuid) c LEFT JOIN command w ON w.id = c.same_as" OUTCOME_EVENTS};
 
 static void on_lost(struct request *req, const struct pg_result *rows, void *data)
 {
     (void)req;
     struct poll *poll = data;
-    struct outcome o = {.id = poll->id,
-                        .status = pg_get_str(rows, 0, 1),
-                        .http = (int)pg_get_int(rows, 0, 2),
-                        .result = pg_get_str(rows, 0, 3)};
+    struct outcome o = outcome_of(rows, 0);
     counter_add(COUNTER_COMMANDS_LOST, str_is(o.status, "lost"));
     tell(poll, &o);
 }

@@ -8,11 +8,13 @@
 
 #include "api/admit.h"
 #include "api/call.h"
+#include "api/events.h"
 #include "api/lanes.h"
 #include "api/passwords.h"
 #include "api/persons.h"
 #include "api/products.h"
 #include "api/rate.h"
+#include "api/reads.h"
 #include "api/revoked.h"
 #include "api/tail.h"
 #include "api/wait.h"
@@ -43,9 +45,11 @@ static void on_event(void *data, const struct event *event)
 {
     struct door *door = data;
     struct uuid id;
+    streams_tell(door->streams, event);
     if (event->topic == TOPIC_USERS)
         revoked_event(door->revoked, message_find(event->envelope.type), event->envelope.data, event->ms);
-    else if (!failed(uuid_parse(event->envelope.partitionkey, &id)))
+    else if ((event->topic == TOPIC_CATALOG || event->topic == TOPIC_STOCK) &&
+             !failed(uuid_parse(event->envelope.partitionkey, &id)))
         products_changed(door->products, event->topic, id);
 }
 
@@ -97,6 +101,8 @@ static err door_init(struct loop *loop, void *data, void **ret_context)
     door->revoked = revoked_new(door);
     door->tokens = tokens_new();
     door->products = products_new();
+    door->reads = reads_new(door);
+    door->streams = streams_new(door);
     door->rates = rates_new(door);
     uv_timer_init(loop_uv(loop), &door->start);
     door->start.data = door;
@@ -112,6 +118,8 @@ static void door_drain(struct loop *loop, void *context)
     (void)loop;
     waiters_drain(((struct door *)context)->waiters);
     passwords_drain(((struct door *)context)->passwords);
+    reads_drain(((struct door *)context)->reads);
+    streams_drain(((struct door *)context)->streams);
 }
 
 /* Connections first: whoever waits for a reply is told while all else is still there. */
@@ -123,8 +131,10 @@ static void door_fini(struct loop *loop, void *context)
     door->redis = redis_poll_free(door->redis);
     door->pg = pg_poll_free(door->pg);
     door->counting = pg_poll_free(door->counting);
+    door->streams = streams_free(door->streams);
     door->tail = tail_free(door->tail);
     door->waiters = waiters_free(door->waiters);
+    door->reads = reads_free(door->reads);
     door->lanes = lanes_free(door->lanes);
     uv_close((uv_handle_t *)&door->start, NULL);
 }
@@ -146,10 +156,15 @@ static void run_query(struct request *req)
     req->route->query(req);
 }
 
+static void wait_query(struct request *req)
+{
+    reads_wait(req, run_query);
+}
+
 static void query_hook(struct request *req)
 {
     if (door_admit(req))
-        rate_check(req, false, run_query);
+        rate_check(req, false, wait_query);
 }
 
 static void command_hook(struct request *req)

@@ -20,6 +20,7 @@ struct shop {
     const char *redis_url, *database_url;
     atomic_bool ready;      /* partitions() is known and the servers were found fit; set once */
     volatile bool stop;     /* for whoever waits for that */
+    atomic_int streams;     /* event streams, of all loops */
     atomic_int doors, open; /* loops; those that have served or can serve everything since their start */
 };
 
@@ -40,6 +41,8 @@ struct door {
     struct tail *tail;
     struct tokens *tokens;
     struct products *products;
+    struct reads *reads;
+    struct streams *streams;
     struct rates *rates;
     uv_timer_t start; /* until the door is open */
 };

@@ -5,6 +5,7 @@
  */
 #include "api/call.h"
 #include "api/outcome.h"
+#include "api/reads.h"
 #include "bus/base/json.h"
 
 /* What a refusal's row says: {"error":"CONFLICT","detail":"…", further members}. */
@@ -75,6 +76,33 @@ struct str outcome_problem_json(const struct problem *problem, struct arena *are
     return buf_view(&b);
 }
 
+/* "orders 3 41 stock 0 7" */
+static void raise_all(struct position *position, struct str events)
+{
+    struct str word[3];
+    while (events.n) {
+        int64_t part = 0, seq = 0;
+        for (int i = 0; i < 3; i++) {
+            size_t n = str_find(events, ' ');
+            word[i] = str_slice(events, 0, n);
+            events = str_slice(events, n < events.n ? n + 1 : n, events.n);
+        }
+        enum topic topic = topic_find(word[0]);
+        if (topic != TOPIC_NONE && !failed(str_int64(word[1], &part)) && !failed(str_int64(word[2], &seq)))
+            position_raise(position, topic, (int)part, seq);
+    }
+}
+
+void outcome_position(struct request *req, const struct outcome *o)
+{
+    struct position position;
+    err e = reads_wanted(req, &position);
+    if (failed(e)) /* what it sent is no position: it has seen nothing */
+        position = position_new(req->arena);
+    raise_all(&position, o->events);
+    respond_header(req, "X-Event-Position", position_text(&position, req->arena));
+}
+
 struct answering {
     struct request *req;
     struct call *call;
@@ -106,6 +134,7 @@ static void on_opened(void *data, err e, struct str json)
 
 void respond_outcome(struct request *req, struct call *call, const struct outcome *o)
 {
+    outcome_position(req, o);
     if (!str_is(o->status, "succeeded")) {
         struct problem problem = outcome_problem(o, req->arena);
         respond_problem(req, &problem);

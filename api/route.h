@@ -19,6 +19,7 @@ struct route {
     route_fn *direct; /* kind .direct: called by the core at once */
     unsigned may;     /* permission, the upper layer's; the core does not look at it */
     unsigned flags;   /* the upper layer's */
+    unsigned reads;   /* the upper layer's: which groups' tables a .query shows */
     const void *more; /* the upper layer's, e.g. how a command is made from the request */
 };
 

@@ -1,6 +1,7 @@
 /*
  * The routes of the shop. Columns: method, path, what it does, who may, how the command is made, whether its
- * result is waited for. The names in braces are the fields they fill.
+ * result is waited for; or which groups have written what it shows. The names in braces are the fields they
+ * fill.
  *
  * The second table are the paths of the systems this shop replaces: the same handlers, and results are waited
  * for.
@@ -8,12 +9,14 @@
 #include "api/auth.h"
 #include "api/commands.h"
 #include "api/described.h"
+#include "api/events.h"
 #include "api/health.h"
 #include "api/orders.h"
 #include "api/product_update.h"
 #include "api/products.h"
 #include "api/queries.h"
 #include "api/rate.h"
+#include "api/reads.h"
 
 #define COMMAND(m, p, message, who, spec, bits)                                                              \
     {                                                                                                        \
@@ -23,9 +26,20 @@
     {                                                                                                        \
         .method = GET, .path = (p), .query = (fn), .may = (who)                                              \
     }
+/* A query that shows what groups have written: it waits for them when the request says how far they must be.
+ */
+#define READING(p, fn, who, groups)                                                                          \
+    {                                                                                                        \
+        .method = GET, .path = (p), .query = (fn), .may = (who), .reads = (groups)                           \
+    }
 #define RATED(p, fn, who, policy)                                                                            \
     {                                                                                                        \
         .method = GET, .path = (p), .query = (fn), .may = (who), .flags = ROUTE_RATE(policy)                 \
+    }
+#define READING_RATED(p, fn, who, groups, policy)                                                            \
+    {                                                                                                        \
+        .method = GET, .path = (p), .query = (fn), .may = (who), .flags = ROUTE_RATE(policy),                \
+        .reads = (groups)                                                                                    \
     }
 #define DIRECT(p, fn)                                                                                        \
     {                                                                                                        \
@@ -43,28 +57,31 @@ static const struct command_spec own_spec = {.own = true}, plain_spec = {.own = 
         COMMAND(POST, prefix "/refresh" slash, USER_REFRESH, PUBLIC, &refresh_spec, ROUTE_WAITS),            \
         COMMAND(POST, prefix "/logout" slash, USER_LOG_OUT, SIGNED_IN, &log_out_spec, ROUTE_WAITS),          \
         COMMAND(PUT, prefix "/profile" slash, USER_UPDATE, SIGNED_IN, &update_profile_spec, ROUTE_WAITS),    \
-        QUERY(prefix "/me" slash, get_me, SIGNED_IN)
+        READING(prefix "/me" slash, get_me, SIGNED_IN, READS_IDENTITY)
 #define PRODUCT_ROWS(prefix, slash, waits)                                                                   \
-    QUERY(prefix slash, list_products, PUBLIC), QUERY(prefix "/{product_id}" slash, get_product, PUBLIC),    \
-        QUERY(prefix "/low-stock" slash, list_low_stock, SEE_INVENTORY),                                     \
+    READING(prefix slash, list_products, PUBLIC, READS_CATALOG | READS_INVENTORY),                           \
+        READING(prefix "/{product_id}" slash, get_product, PUBLIC, READS_CATALOG | READS_INVENTORY),         \
+        READING(prefix "/low-stock" slash, list_low_stock, SEE_INVENTORY, READS_CATALOG | READS_INVENTORY),  \
         COMMAND(POST, prefix slash, PRODUCT_CREATE, EDIT_PRODUCTS, &create_product_spec, waits),             \
         COMMAND(PUT, prefix "/{product_id}" slash, PRODUCT_UPDATE, EDIT_PRODUCTS, &update_product_spec,      \
                 waits),                                                                                      \
         COMMAND(DELETE, prefix "/{product_id}" slash, PRODUCT_DELETE, EDIT_PRODUCTS, &plain_spec, waits)
 #define CART_ROWS(prefix, slash, waits)                                                                      \
-    QUERY(prefix slash, get_cart, BUY), COMMAND(DELETE, prefix slash, CART_CLEAR, BUY, &own_spec, waits),    \
+    READING(prefix slash, get_cart, BUY, READS_CART | READS_CATALOG),                                        \
+        COMMAND(DELETE, prefix slash, CART_CLEAR, BUY, &own_spec, waits),                                    \
         COMMAND(POST, prefix "/items" slash, CART_ADD_ITEM, BUY, &own_spec, waits),                          \
         COMMAND(PUT, prefix "/items/{item_id}" slash, CART_SET_ITEM, BUY, &own_spec, waits),                 \
         COMMAND(DELETE, prefix "/items/{item_id}" slash, CART_REMOVE_ITEM, BUY, &own_spec, waits)
 #define ORDER_ROWS(prefix, slash, waits)                                                                     \
-    QUERY(prefix slash, list_orders, BUY), QUERY(prefix "/{order_id}" slash, get_order, BUY),                \
+    READING(prefix slash, list_orders, BUY, READS_ORDERS),                                                   \
+        READING(prefix "/{order_id}" slash, get_order, BUY, READS_ORDERS),                                   \
         COMMAND(POST, prefix slash, ORDER_PLACE, BUY, &place_order_spec, waits),                             \
         COMMAND(POST, prefix "/{order_id}/confirm" slash, ORDER_CONFIRM, RUN_ORDERS, &plain_spec, waits),    \
         COMMAND(POST, prefix "/{order_id}/cancel" slash, ORDER_CANCEL, BUY, &cancel_order_spec, waits),      \
         COMMAND(PUT, prefix "/{order_id}/status" slash, ORDER_SET_STATUS, RUN_ORDERS, &plain_spec, waits)
 #define LABEL_ROWS(prefix, slash, waits)                                                                     \
-    QUERY(prefix "/categories" slash, list_categories, PUBLIC),                                              \
-        QUERY(prefix "/brands" slash, list_brands, PUBLIC),                                                  \
+    READING(prefix "/categories" slash, list_categories, PUBLIC, READS_CATALOG),                             \
+        READING(prefix "/brands" slash, list_brands, PUBLIC, READS_CATALOG),                                 \
         COMMAND(POST, prefix "/categories" slash, CATEGORY_ENSURE, EDIT_PRODUCTS, &plain_spec, waits),       \
         COMMAND(POST, prefix "/brands" slash, BRAND_ENSURE, EDIT_PRODUCTS, &plain_spec, waits)
 
@@ -74,14 +91,15 @@ static const struct route v1_routes[] = {
     LABEL_ROWS("/api/v1", "", 0),
     CART_ROWS("/api/v1/cart", "", 0),
     ORDER_ROWS("/api/v1/orders", "", 0),
-    RATED("/api/v1/users", list_users, RUN_USERS, RATE_ADMIN),
-    QUERY("/api/v1/users/{user_id}", get_user, SIGNED_IN),
+    READING_RATED("/api/v1/users", list_users, RUN_USERS, READS_IDENTITY, RATE_ADMIN),
+    READING("/api/v1/users/{user_id}", get_user, SIGNED_IN, READS_IDENTITY),
     COMMAND(PUT, "/api/v1/users/{user_id}", USER_UPDATE, SIGNED_IN, &update_user_spec, 0),
-    QUERY("/api/v1/inventory/stock", list_stock, PUBLIC),
-    QUERY("/api/v1/inventory/movements", list_movements, SEE_INVENTORY),
+    READING("/api/v1/inventory/stock", list_stock, PUBLIC, READS_INVENTORY),
+    READING("/api/v1/inventory/movements", list_movements, SEE_INVENTORY, READS_INVENTORY),
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
-    QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
-    QUERY("/api/v1/sales/stats", list_sales, SEE_ORDERS),
+    READING("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY, READS_INVENTORY),
+    READING("/api/v1/sales/stats", list_sales, SEE_ORDERS, READS_REPORTS),
+    QUERY("/api/v1/events", get_events, SIGNED_IN),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };
@@ -92,12 +110,12 @@ static const struct route alias_routes[] = {
     CART_ROWS("/api/v1/cart", "/", ROUTE_WAITS),
     AUTH_ROWS("/api/auth", "/"), /* S1 */
     PRODUCT_ROWS("/api/inventario/products", "/", ROUTE_WAITS),
-    QUERY("/api/inventario/movements/", list_movements, SEE_INVENTORY),
+    READING("/api/inventario/movements/", list_movements, SEE_INVENTORY, READS_INVENTORY),
     COMMAND(POST, "/api/inventario/movements/", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, ROUTE_WAITS),
     ORDER_ROWS("/api/ventas/orders", "/", ROUTE_WAITS),
-    RATED("/api/users/", list_users, RUN_USERS, RATE_ADMIN), /* S2 */
+    READING_RATED("/api/users/", list_users, RUN_USERS, READS_IDENTITY, RATE_ADMIN), /* S2 */
     COMMAND(PUT, "/api/users/{user_id}/", USER_UPDATE, SIGNED_IN, &update_user_spec, ROUTE_WAITS),
-    QUERY("/api/brands/", list_brands, PUBLIC),
+    READING("/api/brands/", list_brands, PUBLIC, READS_CATALOG),
     AUTH_ROWS("/auth", ""), /* S4 has no prefix */
     PRODUCT_ROWS("/products", "", ROUTE_WAITS),
     CART_ROWS("/cart", "", ROUTE_WAITS),

@@ -10,10 +10,11 @@
 #include "bus/base/log.h"
 #include "bus/lane.h"
 
-static const enum topic followed[] = {TOPIC_USERS, TOPIC_CATALOG, TOPIC_STOCK};
-enum { FOLLOWED = sizeof(followed) / sizeof(*followed) };
+/* What the memory of a loop depends on: always followed. */
+static const bool remembered[TOPIC_COUNT] = {
+    [TOPIC_USERS] = true, [TOPIC_CATALOG] = true, [TOPIC_STOCK] = true};
 
-enum { BLOCK_MS = 1000, SCRATCH = 8 << 20 };
+enum { SCRATCH = 8 << 20 };
 
 struct place {
     struct tail *tail;
@@ -21,6 +22,7 @@ struct place {
     int part;
     int64_t ms, seq; /* of the last event that was told */
     int64_t seen;    /* the head at the last look */
+    bool placed;     /* seq is known */
     bool fetching;   /* a read of the log is under way */
     bool gap;        /* the stream lacks what comes next: the log must bring it */
 };
@@ -33,17 +35,17 @@ struct tail {
     uv_timer_t timer;
     struct arena *scratch;
     bool placed, live, loading, asked_heads, reading;
-    struct place places[FOLLOWED][PARTITIONS_MAX];
+    unsigned followers[TOPIC_COUNT];
+    bool asked[TOPIC_COUNT]; /* topics in the look at the heads that is under way */
+    struct place places[TOPIC_COUNT][PARTITIONS_MAX];
 };
 
 static void read_stream(struct tail *tail);
 
+/* NULL: not followed. */
 static struct place *place_of(struct tail *tail, enum topic topic, int part)
 {
-    for (size_t i = 0; i < FOLLOWED; i++)
-        if (followed[i] == topic)
-            return &tail->places[i][part];
-    return NULL;
+    return tail->followers[topic] && part < partitions() ? &tail->places[topic][part] : NULL;
 }
 
 static void ask_load(struct tail *tail)
@@ -54,18 +56,49 @@ static void ask_load(struct tail *tail)
     tail->hooks->load(tail->data);
 }
 
+/* Too much was missed to be told one by one: the next look at the heads places anew, then all is loaded anew.
+ */
+static void begin_anew(struct tail *tail)
+{
+    tail->placed = false;
+}
+
 void tail_loaded(struct tail *tail, err e)
 {
     tail->loading = false;
     if (!failed(e))
         tail->live = true;
     else
-        tail->placed = false; /* begin again: positions first */
+        begin_anew(tail); /* positions first */
 }
 
 bool tail_is_live(const struct tail *tail)
 {
     return tail && tail->live;
+}
+
+bool tail_reached(const struct tail *tail, enum topic topic, int part, int64_t seq)
+{
+    return !remembered[topic] || (tail_is_live(tail) && tail_seq(tail, topic, part) >= seq);
+}
+
+int64_t tail_seq(const struct tail *tail, enum topic topic, int part)
+{
+    const struct place *place = &tail->places[topic][part];
+    return place->placed ? place->seq : TAIL_NOWHERE;
+}
+
+void tail_follow(struct tail *tail, enum topic topic)
+{
+    tail->followers[topic]++;
+}
+
+void tail_leave(struct tail *tail, enum topic topic)
+{
+    if (--tail->followers[topic])
+        return;
+    for (int part = 0; part < PARTITIONS_MAX; part++)
+        tail->places[topic][part].placed = false;
 }
 
 /* False: not the next one of its partition. */
@@ -91,7 +124,7 @@ static void on_events(void *data, err e, struct pg_result *rows)
     struct tail *tail = place->tail;
     size_t n = 0;
     place->fetching = false;
-    if (failed(e))
+    if (failed(e) || !place->placed)
         return; /* the next look asks again */
     struct event *events = eventlog_rows(rows, place->topic, place->part, tail->scratch, &n);
     for (size_t i = 0; i < n; i++)
@@ -112,13 +145,6 @@ static void fetch(struct place *place)
     pg_sync(pg, NULL, NULL);
 }
 
-/* Too much was missed to be told one by one: the next look at the heads places anew, then all is loaded anew.
- */
-static void begin_anew(struct tail *tail)
-{
-    tail->placed = false;
-}
-
 /* What Redis has not brought since the last look, it will not bring. */
 static void look(struct place *place, const struct head *head, bool redis_up)
 {
@@ -129,27 +155,47 @@ static void look(struct place *place, const struct head *head, bool redis_up)
     place->seen = head->seq;
 }
 
-static void put(struct place *place, const struct head *head)
+static void put(struct place *place, int64_t seq, int64_t ms)
 {
-    place->seq = place->seen = head->seq;
-    place->ms = head->ms;
+    place->seq = place->seen = seq;
+    place->ms = ms;
     place->gap = false;
+    place->placed = true;
+}
+
+static void unplace(struct tail *tail)
+{
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int part = 0; part < PARTITIONS_MAX; part++)
+            tail->places[topic][part].placed = false;
+}
+
+/* Partitions without a head have no event yet. */
+static void place_rest(struct tail *tail)
+{
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int part = 0; tail->asked[topic] && tail->followers[topic] && part < partitions(); part++)
+            if (!tail->places[topic][part].placed)
+                put(&tail->places[topic][part], 0, 0);
 }
 
 static void take_heads(struct tail *tail, const struct pg_result *rows)
 {
     bool placed = tail->placed, redis_up = redis_poll_up(tail->redis) != NULL;
+    if (!placed)
+        unplace(tail);
     for (int i = 0; i < pg_rows(rows); i++) {
         struct head head = {.topic = topic_find(pg_get_str(rows, i, 0)),
                             .part = (int)pg_get_int(rows, i, 1),
                             .seq = pg_get_int(rows, i, 2),
                             .ms = pg_get_int(rows, i, 3)};
         struct place *place = place_of(tail, head.topic, head.part);
-        if (place && head.part < partitions() && placed)
+        if (place && place->placed)
             look(place, &head, redis_up);
-        else if (place && head.part < partitions())
-            put(place, &head);
+        else if (place)
+            put(place, head.seq, head.ms);
     }
+    place_rest(tail);
     if (placed)
         return;
     tail->placed = true;
@@ -168,14 +214,26 @@ static void on_heads(void *data, err e, struct pg_result *rows)
 
 /* topic, part, seq, ms */
 static const struct pg_stmt select_heads = {
-    "door_select_heads",
-    "SELECT topic, part, seq, ms FROM stream_head WHERE topic IN ('users', 'catalog', 'stock')"};
+    "door_select_heads", "SELECT topic, part, seq, ms FROM stream_head WHERE topic = ANY($1::text[])"};
+
+static void ask_heads(struct tail *tail)
+{
+    struct pg_array names = pg_array(tail->scratch, PG_TEXT, TOPIC_COUNT);
+    for (int topic = 0; topic < TOPIC_COUNT; topic++) {
+        tail->asked[topic] = tail->followers[topic];
+        if (tail->asked[topic])
+            pg_array_text(&names, str_of(topic_name((enum topic)topic)));
+    }
+    struct pg_param param = pg_array_param(&names);
+    tail->asked_heads = !failed(pg_poll_query(tail->door->pg, &select_heads, 1, &param, on_heads, tail));
+    arena_reset(tail->scratch);
+}
 
 static void on_timer(uv_timer_t *timer)
 {
     struct tail *tail = timer->data;
-    if (!tail->asked_heads && !failed(pg_poll_query(tail->door->pg, &select_heads, 0, NULL, on_heads, tail)))
-        tail->asked_heads = true;
+    if (!tail->asked_heads)
+        ask_heads(tail);
     read_stream(tail);
 }
 
@@ -189,12 +247,12 @@ static bool tell_entry(struct tail *tail, const struct entry *entry)
                           .seq = entry->seq,
                           .ms = entry->ms,
                           .envelope = entry->envelope};
-    if (!place || entry->broken || !tell(place, &event)) {
-        if (place)
-            place->gap = true;
-        return false;
-    }
-    return true;
+    if (!place || !place->placed)
+        return true; /* asked for while somebody still listened */
+    if (!entry->broken && tell(place, &event))
+        return true;
+    place->gap = true;
+    return false;
 }
 
 static void on_entries(void *data, const struct redis_reply *reply)
@@ -206,11 +264,8 @@ static void on_entries(void *data, const struct redis_reply *reply)
     if (!reply || reply->kind == REDIS_ERROR || failed(lane_entries(reply, tail->scratch, &entries, &n)))
         return; /* the timer asks again */
     for (size_t i = 0; i < n; i++)
-        if (!tell_entry(tail, &entries[i])) {
-            struct place *place = place_of(tail, entries[i].topic, entries[i].part);
-            if (place)
-                fetch(place);
-        }
+        if (!tell_entry(tail, &entries[i]))
+            fetch(place_of(tail, entries[i].topic, entries[i].part));
     arena_reset(tail->scratch);
     read_stream(tail);
 }
@@ -222,14 +277,14 @@ static void read_stream(struct tail *tail)
     if (!redis || !tail->placed || tail->reading)
         return;
     size_t n = 0;
-    struct str words[6 + 2 * FOLLOWED * PARTITIONS_MAX] = {STR("XREAD"), STR("COUNT"), STR("200"),
-                                                           STR("BLOCK"), STR("1000"),  STR("STREAMS")};
-    struct str ids[FOLLOWED * PARTITIONS_MAX];
-    for (size_t i = 0; i < FOLLOWED; i++)
-        for (int part = 0; part < partitions(); part++) {
-            struct place *place = &tail->places[i][part];
+    struct str words[6 + 2 * TOPIC_COUNT * PARTITIONS_MAX] = {STR("XREAD"), STR("COUNT"), STR("200"),
+                                                              STR("BLOCK"), STR("1000"),  STR("STREAMS")};
+    struct str ids[TOPIC_COUNT * PARTITIONS_MAX];
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int part = 0; tail->followers[topic] && part < partitions(); part++) {
+            struct place *place = &tail->places[topic][part];
             char name[STREAM_NAME];
-            if (place->gap)
+            if (place->gap || !place->placed)
                 continue;
             stream_name(place->topic, part, name);
             words[6 + n] = arena_str(tail->scratch, str_of(name));
@@ -257,9 +312,12 @@ struct tail *tail_new(struct door *door, const struct tail_hooks *hooks, void *d
     if (!tail)
         abort();
     *tail = (struct tail){.door = door, .hooks = hooks, .data = data, .scratch = arena_new(SCRATCH)};
-    for (size_t i = 0; i < FOLLOWED; i++)
+    for (int topic = 0; topic < TOPIC_COUNT; topic++) {
+        tail->followers[topic] = remembered[topic];
         for (int part = 0; part < PARTITIONS_MAX; part++)
-            tail->places[i][part] = (struct place){.tail = tail, .topic = followed[i], .part = part};
+            tail->places[topic][part] =
+                (struct place){.tail = tail, .topic = (enum topic)topic, .part = part};
+    }
     tail->redis = redis_poll_new(loop_uv(door->loop), door->shop->redis_url, on_link, tail);
     uv_timer_init(loop_uv(door->loop), &tail->timer);
     tail->timer.data = tail;

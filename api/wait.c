@@ -8,6 +8,7 @@
 
 #include "api/door.h"
 #include "api/idmap.h"
+#include "api/outcome.h"
 #include "bus/base/clock.h"
 
 enum { LOOK_MAX = 4096, SCRATCH = 1 << 20 };
@@ -40,20 +41,19 @@ bool outcome_is_final(const struct outcome *o)
 
 /* ---- rows ---- */
 
-/* id, status, http_status, result. The row of a repeat under a forgotten key points at the first one. */
 #define SELECT_COMMAND                                                                                       \
-    "SELECT c.id, coalesce(w.status, c.status), coalesce(w.http_status, c.http_status), "                    \
-    "coalesce(w.result, c.result) FROM command c LEFT JOIN command w ON w.id = c.same_as "
+    "SELECT " OUTCOME_COLUMNS " FROM command c LEFT JOIN command w ON w.id = c.same_as " OUTCOME_EVENTS
 static const struct pg_stmt select_commands = {"door_select_commands",
                                                SELECT_COMMAND "WHERE c.id = ANY($1::uuid[])"};
 static const struct pg_stmt select_command = {"door_select_command", SELECT_COMMAND "WHERE c.id = $1::uuid"};
 
-static struct outcome outcome_of(const struct pg_result *rows, int row)
+struct outcome outcome_of(const struct pg_result *rows, int row)
 {
     return (struct outcome){.id = pg_get_uuid(rows, row, 0),
                             .status = pg_get_str(rows, row, 1),
                             .http = (int)pg_get_int(rows, row, 2),
-                            .result = pg_get_str(rows, row, 3)};
+                            .result = pg_get_str(rows, row, 3),
+                            .events = pg_get_str(rows, row, 4)};
 }
 
 struct look_at {

@@ -19,6 +19,8 @@ struct outcome {
     struct str status; /* "running", "succeeded", "rejected", "parked", "lost" */
     int http;
     struct str result; /* JSON; absent: none */
+    struct str
+        events; /* how far it and what followed from it reaches, see outcome_position(); absent: no event */
 };
 /* Is it one of the ends? */
 bool outcome_is_final(const struct outcome *o);

@@ -80,6 +80,22 @@ static struct pg_param group_name(const struct worker *w)
     return pg_text(str_of(w->group->name));
 }
 
+/* For readers who wait until this group has seen something, see migration 0014. */
+static const struct pg_stmt insert_listens = {
+    "insert_listens",
+    "INSERT INTO group_listens (grp, type) SELECT $1, type FROM unnest($2::text[]) AS x(type)"
+    " ON CONFLICT DO NOTHING"};
+
+static void queue_listens(struct worker *w)
+{
+    struct pg_array types = pg_array(w->arena, PG_TEXT, MESSAGE_COUNT);
+    for (int m = MESSAGE_NONE + 1; m < MESSAGE_COUNT; m++)
+        if (!message_types[m].command && handlers_has(&w->group->on, (enum message)m))
+            pg_array_text(&types, str_of(message_types[m].name));
+    struct pg_param params[] = {group_name(w), pg_array_param(&types)};
+    pg_queue(w->pg, &insert_listens, 2, params, NULL, NULL);
+}
+
 err lease_init(struct worker *w)
 {
     struct lease_list all = lease_list(w->arena, w->n_parts);
@@ -87,6 +103,7 @@ err lease_init(struct worker *w)
         lease_list_add(&all, &w->parts[i]);
     struct pg_param params[] = {group_name(w), pg_array_param(&all.topics), pg_array_param(&all.parts),
                                 pg_bool(w->group->start == START_NOW)};
+    queue_listens(w);
     return pg_call(w->pg, &insert_offsets, 4, params, NULL);
 }
 

@@ -1,0 +1,2 @@
+COMMENT ON COLUMN command.position IS NULL;
+DROP TABLE group_listens;
