@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 
+#include "bus/archive.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
@@ -40,6 +41,16 @@ err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
     return OK;
 }
 
+/* A partition that was quiet for as long as the log is kept has its last events in the archive. */
+static err archived_ms(struct relay *relay, const struct stream *stream, int64_t seq, int64_t *ret)
+{
+    struct event *events;
+    size_t n;
+    TRY(archive_read(relay->pg, stream->topic, stream->part, seq - 1, 1, relay->arena, &events, &n));
+    *ret = n ? events[0].ms : -1;
+    return OK;
+}
+
 err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
                  int64_t *ret_ms)
 {
@@ -54,8 +65,11 @@ err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64
     }
     const struct pg_param params[] = {pg_array_param(&topic), pg_array_param(&part), pg_array_param(&seq)};
     TRY(pg_call(relay->pg, &select_log_ms, 3, params, &result));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ret_ms[i] = seqs[i] == 0 ? 0 : pg_get_int(result, (int)i, 0);
+        if (ret_ms[i] < 0)
+            TRY(archived_ms(relay, streams[i], seqs[i], &ret_ms[i]));
+    }
     return OK;
 }
 

@@ -94,6 +94,8 @@ static void *run_retention(void *unused)
         err e = OK;
         if (link_up(&link))
             e = retention_pass(link.pg, &more);
+        if (link.pg && !failed(e) && !more)
+            e = retention_log(link.pg, &stop);
         if (!more && !failed(e) && link.pg)
             link_close(&link); /* a connection for one minute's work is not kept */
         link_rest(&link, e, &retention_bell, more ? 0 : RETENTION_MS);

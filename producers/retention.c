@@ -1,6 +1,8 @@
-/* Ids are UUIDv7, so what is old is a range of the primary key. */
+/* Ids are UUIDv7, so what is old is a range of the primary key. The log is partitioned by time, so there it
+ * is a table. */
 #include "producers/retention.h"
 
+#include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 
@@ -31,4 +33,20 @@ err retention_pass(struct pg *pg, bool *ret_more)
     struct uuid before = uuid_v7(before_ms);
     TRY(delete_before(pg, &delete_commands, before, ret_more));
     return delete_before(pg, &delete_jobs, before, ret_more);
+}
+
+err retention_log(struct pg *pg, const volatile bool *stop)
+{
+    _cleanup_(arena_freep) struct arena *arena = arena_new(SIZE_MAX);
+    struct log_period *list;
+    size_t n;
+    TRY(archive_make_ahead(pg));
+    TRY(archive_closed(pg, archive_before_ms(), arena, &list, &n));
+    for (size_t i = 0; i < n && !*stop; i++) {
+        err e = archive_period(pg, &list[i], stop, NULL, NULL, arena);
+        if (e.code == ERR_CONFLICT)
+            return OK; /* another producer, or an operator, is at it */
+        TRY(e);
+    }
+    return OK;
 }
