@@ -284,8 +284,10 @@ static err close_period(struct closing *c)
     return OK;
 }
 
-static const struct pg_stmt take_turn = {"archive_take_turn", "SELECT pg_try_advisory_lock(7235939)"};
-static const struct pg_stmt end_turn = {"archive_end_turn", "SELECT pg_advisory_unlock(7235939)"};
+/* One archiver at a time. The key is any number that nothing else here locks; it goes with the session. */
+static const struct pg_stmt take_turn = {"archive_take_turn", "SELECT pg_try_advisory_lock($1::bigint)"};
+static const struct pg_stmt end_turn = {"archive_end_turn", "SELECT pg_advisory_unlock($1::bigint)"};
+enum { TURN = 7235939 };
 
 err archive_period(struct pg *pg, struct log_period *period, const volatile bool *stop,
                    archive_progress_fn *progress, void *data, struct arena *arena)
@@ -293,11 +295,12 @@ err archive_period(struct pg *pg, struct log_period *period, const volatile bool
     _cleanup_(pg_result_freep) struct pg_result *turn = NULL;
     _cleanup_(arena_freep) struct arena *page = arena_new(SIZE_MAX);
     struct closing c = {pg, period, stop, progress, data, arena, page, NULL, 0, 0};
-    TRY(pg_call(pg, &take_turn, 0, NULL, &turn));
+    const struct pg_param key = pg_int(TURN);
+    TRY(pg_call(pg, &take_turn, 1, &key, &turn));
     if (!pg_get_bool(turn, 0, 0))
         return FAIL(CONFLICT, "somebody else is archiving");
     err e = close_period(&c), ended = OK;
     if (pg_is_up(pg)) /* else the lock went with the connection */
-        ended = pg_call(pg, &end_turn, 0, NULL, NULL);
+        ended = pg_call(pg, &end_turn, 1, &key, NULL);
     return failed(e) ? e : ended;
 }

@@ -133,7 +133,7 @@ static err cannot(const char *what, const char *path)
 
 static err make_folder(const char *path)
 {
-    return mkdir(path, 0755) == 0 || errno == EEXIST ? OK : cannot("cannot make the folder", path);
+    return mkdir(path, 0750) == 0 || errno == EEXIST ? OK : cannot("cannot make the folder", path);
 }
 
 /* What the name of a file or folder is on the disk only when its folder is synced. */
@@ -150,7 +150,7 @@ static err writer_open(struct archive_writer *w)
 {
     TRY(make_folder(w->root));
     TRY(make_folder(w->folder));
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     return w->fd >= 0 ? OK : cannot("cannot write", w->temporary);
 }
 

@@ -181,5 +181,6 @@ SELECT event_log_ahead((extract(epoch FROM now()) * 1000)::bigint, 'month', 2);
 
 GRANT SELECT ON event_partition, event_archive, group_detached TO PUBLIC;
 GRANT INSERT, DELETE ON group_detached TO dd_producers;
+GRANT SELECT ON event_log_rest TO dd_producers;
 GRANT EXECUTE ON FUNCTION event_log_ahead(bigint, text, int), event_log_drop(text, text[], bigint[], bigint[], bigint[],
     bigint[], bigint[], text[], bigint[], bigint[], text[], bigint) TO dd_producers;

@@ -25,7 +25,7 @@
 
 enum {
     SWEEP_MS = 50,
-    TRIM_MS = 1000,
+    TRIM_MS = 500,
     TIMER_MS = 50,
     SCHEDULES_MS = 1000,
     RETENTION_MS = 60000,

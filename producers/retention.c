@@ -5,6 +5,7 @@
 #include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
+#include "bus/base/log.h"
 
 static const struct pg_stmt delete_commands = {
     "retention_commands",
@@ -44,8 +45,12 @@ err retention_log(struct pg *pg, const volatile bool *stop)
     TRY(archive_closed(pg, archive_before_ms(), arena, &list, &n));
     for (size_t i = 0; i < n && !*stop; i++) {
         err e = archive_period(pg, &list[i], stop, NULL, NULL, arena);
-        if (e.code == ERR_CONFLICT)
-            return OK; /* another producer, or an operator, is at it */
+        if (e.code ==
+            ERR_CONFLICT) { /* somebody else is at it, or the period still changes: the next pass sees */
+            log_info("a period of the log is not archived now", kv("period", list[i].name),
+                     kv("why", err_text(e)));
+            return OK;
+        }
         TRY(e);
     }
     return OK;
