@@ -80,8 +80,8 @@ static int64_t run_shop(int steps, const struct relay_budget *budget)
     int64_t most = 0;
     for (int i = 0; i < steps; i++) {
         commit_products(arena);
-        offset("orders", true);
         bus_must(relay_sweep(relay, NULL));
+        offset("orders", true);
         int64_t used = used_memory();
         most = used > most ? used : most;
         bus_must(relay_retain(relay, budget, 1000));
