@@ -252,8 +252,9 @@ static err drop(struct closing *c)
     struct pg_param params[DROP_PARAMS];
     drop_params(c, params);
     for (int i = 1;; i++) {
-        err e = pg_call(c->pg, &drop_period, DROP_PARAMS, params, NULL);
-        if (e.code == ERR_SQL)
+        _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+        err e = pg_call(c->pg, &drop_period, DROP_PARAMS, params, &result);
+        if (!failed(e) && !pg_get_bool(result, 0, 0))
             return FAIL(CONFLICT, "%.*s changed while it was archived; it stays for the next time",
                         STR_ARG(c->period->name));
         if (e.code != ERR_PG_RETRY || i == DROP_TRIES)

@@ -133,32 +133,35 @@ BEGIN
 END $$;
 
 -- The last step of archiving: in one transaction the files enter the catalogue and the rows leave. The files hold the
--- partition as it was read; the lock keeps writers out while it is compared with what stands now.
+-- partition as it was read; the lock keeps writers out while it is compared with what stands now. False: somebody wrote
+-- into it meanwhile, and nothing happens.
 CREATE FUNCTION event_log_drop(partition text, topics text[], parts bigint[], first_seqs bigint[], last_seqs bigint[],
                                first_mss bigint[], last_mss bigint[], files text[], bytess bigint[], raws bigint[],
-                               shas text[], now_ms bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+                               shas text[], now_ms bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
-    changed text;
+    changed boolean;
 BEGIN
     IF NOT EXISTS (SELECT FROM event_partition WHERE name = partition) THEN
         RAISE EXCEPTION 'there is no partition %', partition;
     END IF;
-    EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', partition);
-    EXECUTE format('SELECT string_agg(h.topic || ''.'' || h.part, '' '') FROM stream_head h'
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('SELECT EXISTS (SELECT FROM stream_head h'
                    ' LEFT JOIN unnest($1, $2, $3) a(topic, part, last) ON a.topic = h.topic AND a.part = h.part'
                    ' WHERE (SELECT max(seq) FROM %I e WHERE e.topic = h.topic AND e.part = h.part)'
-                   '       IS DISTINCT FROM a.last', partition)
+                   '       IS DISTINCT FROM a.last)', partition)
         INTO changed USING topics, parts, last_seqs;
-    IF changed IS NOT NULL THEN
-        RAISE EXCEPTION 'partition % changed while it was archived: %', partition, changed;
+    IF changed THEN
+        RETURN false;
     END IF;
+    EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', partition);
     INSERT INTO event_archive
         SELECT t, p, fs, ls, fm, lm, f, b, r, s, now_ms
         FROM unnest(topics, parts, first_seqs, last_seqs, first_mss, last_mss, files, bytess, raws, shas)
              u(t, p, fs, ls, fm, lm, f, b, r, s);
     EXECUTE format('DROP TABLE %I', partition);
     DELETE FROM event_partition WHERE name = partition;
+    RETURN true;
 END $$;
 REVOKE EXECUTE ON FUNCTION event_log_make(bigint, bigint), event_log_ahead(bigint, text, int), event_log_cut(),
     event_log_drop(text, text[], bigint[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], text[],
