@@ -40,9 +40,11 @@ void get_health(struct request *req)
  */
 static const struct pg_stmt select_lags = {
     "door_select_lags",
-    "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(e.ms) "
+    "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(coalesce(e.ms, a.first_ms)) "
     "FROM consumer_offset o JOIN stream_head h USING (topic, part) "
     "LEFT JOIN event_log e ON e.topic = o.topic AND e.part = o.part AND e.seq = o.seq + 1 "
+    "LEFT JOIN event_archive a ON a.topic = o.topic AND a.part = o.part "
+    "AND a.first_seq <= o.seq + 1 AND a.last_seq > o.seq "
     "GROUP BY o.grp UNION ALL "
     "SELECT NULL, EXISTS (SELECT 1 FROM door_user WHERE role = 'super_admin' AND is_active)::int::bigint, "
     "NULL "

@@ -7,10 +7,11 @@
 
 #include <assert.h>
 
+#include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
 
-enum { READ_BYTES = 1 << 20, READ_TIMEOUT_MS = 30000 };
+enum { READ_TIMEOUT_MS = 30000 };
 
 #define TAKE_NUMBERS                                                                                         \
     "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"                                         \
@@ -48,14 +49,15 @@ static const struct pg_stmt insert_events = {
     "  WHERE $1::bigint > 0)," INSERT_EVENTS};
 #endif
 
-/* At most 1 MB of data, but always the first row. */
+/* At most 1 MB of data, but always the first row. The upper bound of seq says what LIMIT would, since the log
+ * has no gaps; beyond that it keeps a read of what is archived from walking the log behind it for nothing. */
 static const struct pg_stmt read_events = {
     "read_events",
     "SELECT seq, ms, id, source, type, subject, time, dataschema, partitionkey, correlationid, causationid,"
     " actor, traceparent, data"
     " FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS total"
     "  FROM (SELECT * FROM event_log WHERE topic = $1::text AND part = $2::bigint::int AND seq > $3::bigint"
-    "   ORDER BY seq LIMIT $4::bigint) page) summed"
+    "   AND seq <= $3::bigint + $4::bigint ORDER BY seq) page) summed"
     " WHERE total - octet_length(data) < $5::bigint ORDER BY seq"};
 
 static const struct pg_stmt read_heads = {
@@ -196,7 +198,7 @@ void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t afte
                          void *data)
 {
     const struct pg_param params[] = {pg_text(str_of(topic_name(topic))), pg_int(part), pg_int(after),
-                                      pg_int(limit), pg_int(READ_BYTES)};
+                                      pg_int(limit), pg_int(EVENTLOG_READ_BYTES)};
     pg_queue(pg, &read_events, 5, params, fn, data);
 }
 
@@ -230,6 +232,16 @@ err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int 
     pg_sync(pg, NULL, NULL);
     TRY(pg_wait(pg, READ_TIMEOUT_MS));
     *ret = eventlog_rows(result, topic, part, arena, ret_n);
+    if (*ret_n && (*ret)[0].seq == after + 1)
+        return OK;
+    /* The next event is not in the log: it is archived, or there is none. */
+    struct event *archived;
+    size_t n;
+    TRY(archive_read(pg, topic, part, after, limit, arena, &archived, &n));
+    if (n) {
+        *ret = archived;
+        *ret_n = n;
+    }
     return OK;
 }
 

@@ -22,12 +22,15 @@ struct event {
 void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena *arena);
 
 /* Events of a partition with seq > after, ascending, at most limit and at most 1 MB of data; into the arena.
- * Sequential; must not be called while other statements wait on the connection. */
+ * What has left the log is read from the archive, the same bytes. UNAVAILABLE: a file of the archive cannot
+ * be read. Sequential; must not be called while other statements wait on the connection. */
+enum { EVENTLOG_READ_BYTES = 1 << 20 };
 err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, struct arena *arena,
                   struct event **ret, size_t *ret_n) _must_use_;
 
 /* The same for many partitions in one pipeline: queues the read; the result (keep it by pg_keep) is taken
- * apart by eventlog_rows. */
+ * apart by eventlog_rows. Only what is in the log: when its first row is not the next one, or there is none,
+ * ask the archive (bus/archive.h). */
 void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn,
                          void *data);
 struct event *eventlog_rows(const struct pg_result *result, enum topic topic, int part, struct arena *arena,

@@ -27,7 +27,16 @@ void relay_append(struct relay *relay, const struct event *events, size_t n, str
 err relay_sweep(struct relay *relay, int64_t *ret) _must_use_;
 
 /* Trims each stream that the last sweep found good below the lowest offset of all attached groups, keeping
- * `keep` passed events. Attached is who lags at most 200,000 events behind; others read the log until they
- * have caught up. Groups that are not ours count too: by what they have not been given, or not acknowledged.
- */
+ * `keep` passed events. Groups that are not ours count too: by what they have not been given, or not
+ * acknowledged. */
 err relay_trim(struct relay *relay, int64_t keep) _must_use_;
+
+/* What Redis may use: bytes, or percent of its maxmemory; both 0: no bound. */
+struct relay_budget {
+    int64_t bytes, percent;
+};
+/* "512mb", "1gb", "70%", "0". CONFIG for anything else. */
+err relay_budget_parse(struct str text, struct relay_budget *ret) _must_use_;
+/* relay_trim within a budget: keeps less when memory is scarce, detaches the groups that lag most when that
+ * is not enough, attaches them again when they are near. Call it about once a second. */
+err relay_retain(struct relay *relay, const struct relay_budget *budget, int64_t keep) _must_use_;

@@ -6,6 +6,7 @@
  */
 #include <poll.h>
 
+#include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
@@ -70,6 +71,22 @@ static void round_read(struct relay *relay, struct round *round)
     pg_flush(relay->pg);
 }
 
+/* A stream that is made anew may begin further back than the log: then the archive has what comes next. */
+static err page_from_archive(struct relay *relay, struct page *page)
+{
+    if (page->n && page->events[0].seq == page->after + 1)
+        return OK;
+    struct event *events;
+    size_t n;
+    TRY(archive_read(relay->pg, page->stream->topic, page->stream->part, page->after, RELAY_BATCH,
+                     relay->arena, &events, &n));
+    if (n) {
+        page->events = events;
+        page->n = n;
+    }
+    return OK;
+}
+
 /* The pages of the round, read. After a failure, or with nothing to be done with them, only lets go of them.
  */
 static err round_take(struct relay *relay, struct round *round, bool wanted)
@@ -84,6 +101,9 @@ static err round_take(struct relay *relay, struct round *round, bool wanted)
                 eventlog_rows(page->result, page->stream->topic, page->stream->part, relay->arena, &page->n);
         page->result = pg_result_free(page->result);
     }
+    for (size_t i = 0; i < round->n && !failed(e); i++)
+        if (round->pages[i].events)
+            e = page_from_archive(relay, &round->pages[i]);
     return relay_read_failed(relay, e);
 }
 

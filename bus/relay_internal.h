@@ -7,9 +7,8 @@
 #include "bus/lane.h"
 #include "bus/relay.h"
 
-/* A group that is further behind than this is not attached: it reads the log until it has caught up, and the
- * memory of Redis is no longer hostage to it. */
-enum { ATTACHED_LAG = 200000 };
+/* A stream that is made anew begins no further back than this: whoever needs more reads the log. */
+enum { REMAKE_EVENTS = 200000 };
 enum { RELAY_BATCH = 256, RELAY_TIMEOUT_MS = 10000 };
 
 enum stream_state {
@@ -41,6 +40,7 @@ struct offset {
     struct stream *stream;
     struct str grp;
     int64_t ms, seq;
+    bool detached; /* does not hold back trimming */
 };
 
 struct offsets {
@@ -80,6 +80,19 @@ enum append_answer relay_append_answer(struct relay *relay, const struct redis_r
 
 /* Rows of consumer_offset, in order. */
 err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret) _must_use_;
+
+/* A row of group_detached. */
+struct detached {
+    struct stream *stream;
+    struct str grp;
+    bool by_operator; /* stays until an operator attaches it */
+};
+struct detached_list {
+    struct detached *list;
+    size_t n;
+};
+/* All of them, in the scratch of the round. */
+err relay_detached(struct relay *relay, struct detached_list *ret) _must_use_;
 /* The ms of each event (streams[i], seqs[i]) in the log; -1 where there is none, 0 for seq 0. */
 err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
                  int64_t *ret_ms) _must_use_;

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 
+#include "bus/archive.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
@@ -16,7 +17,12 @@ enum { OFFSETS_CEILING = 16 << 20, TRIM_STEP = 10000 };
 /* ---- offsets ---- */
 
 static const struct pg_stmt select_offsets = {
-    "relay_offsets", "SELECT grp, topic, part, ms, seq FROM consumer_offset ORDER BY topic, part, grp"};
+    "relay_offsets", "SELECT o.grp, o.topic, o.part, o.ms, o.seq, d.grp IS NOT NULL FROM consumer_offset o"
+                     " LEFT JOIN group_detached d ON d.grp = o.grp AND d.topic = o.topic AND d.part = o.part"
+                     " ORDER BY o.topic, o.part, o.grp"};
+
+static const struct pg_stmt select_detached = {
+    "relay_detached", "SELECT grp, topic, part, reason = 'operator' FROM group_detached"};
 
 static const struct pg_stmt select_log_ms = {
     "relay_log_ms",
@@ -34,9 +40,36 @@ err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
         struct stream *stream =
             relay_stream(relay, topic_find(pg_get_str(result, i, 1)), pg_get_int(result, i, 2));
         if (stream)
-            ret->list[ret->n++] = (struct offset){stream, arena_str(arena, pg_get_str(result, i, 0)),
-                                                  pg_get_int(result, i, 3), pg_get_int(result, i, 4)};
+            ret->list[ret->n++] =
+                (struct offset){stream, arena_str(arena, pg_get_str(result, i, 0)), pg_get_int(result, i, 3),
+                                pg_get_int(result, i, 4), pg_get_bool(result, i, 5)};
     }
+    return OK;
+}
+
+err relay_detached(struct relay *relay, struct detached_list *ret)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    TRY(relay_read_failed(relay, pg_call(relay->pg, &select_detached, 0, NULL, &result)));
+    int rows = pg_rows(result);
+    *ret = (struct detached_list){arena_array(relay->arena, struct detached, rows + 1), 0};
+    for (int i = 0; i < rows; i++) {
+        struct stream *stream =
+            relay_stream(relay, topic_find(pg_get_str(result, i, 1)), pg_get_int(result, i, 2));
+        if (stream)
+            ret->list[ret->n++] = (struct detached){stream, arena_str(relay->arena, pg_get_str(result, i, 0)),
+                                                    pg_get_bool(result, i, 3)};
+    }
+    return OK;
+}
+
+/* A partition that was quiet for as long as the log is kept has its last events in the archive. */
+static err archived_ms(struct relay *relay, const struct stream *stream, int64_t seq, int64_t *ret)
+{
+    struct event *events;
+    size_t n;
+    TRY(archive_read(relay->pg, stream->topic, stream->part, seq - 1, 1, relay->arena, &events, &n));
+    *ret = n ? events[0].ms : -1;
     return OK;
 }
 
@@ -54,8 +87,11 @@ err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64
     }
     const struct pg_param params[] = {pg_array_param(&topic), pg_array_param(&part), pg_array_param(&seq)};
     TRY(pg_call(relay->pg, &select_log_ms, 3, params, &result));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ret_ms[i] = seqs[i] == 0 ? 0 : pg_get_int(result, (int)i, 0);
+        if (ret_ms[i] < 0)
+            TRY(archived_ms(relay, streams[i], seqs[i], &ret_ms[i]));
+    }
     return OK;
 }
 
@@ -65,7 +101,7 @@ static bool lowest_offset(const struct offsets *offsets, const struct stream *st
     bool found = false;
     for (size_t i = 0; i < offsets->n; i++) {
         const struct offset *offset = &offsets->list[i];
-        if (offset->stream != stream || stream->head - offset->seq > ATTACHED_LAG)
+        if (offset->stream != stream || offset->detached)
             continue;
         *ret = found && *ret < offset->seq ? *ret : offset->seq;
         found = true;
@@ -73,12 +109,13 @@ static bool lowest_offset(const struct offsets *offsets, const struct stream *st
     return found;
 }
 
-/* Where a stream begins anew: with nobody attached, as far back as a group may lag, for whoever reads it
- * otherwise. */
+/* Where a stream begins anew: at the lowest offset, with nobody attached as far back as it may, for whoever
+ * reads it otherwise. */
 static int64_t remake_floor(const struct offsets *offsets, const struct stream *stream)
 {
-    int64_t floor = stream->head > ATTACHED_LAG ? stream->head - ATTACHED_LAG : 0;
+    int64_t furthest = stream->head > REMAKE_EVENTS ? stream->head - REMAKE_EVENTS : 0, floor = furthest;
     lowest_offset(offsets, stream, &floor);
+    floor = floor < furthest ? furthest : floor;
     return floor < stream->head ? floor : stream->head;
 }
 
@@ -259,20 +296,21 @@ err relay_level(struct relay *relay)
 
 /* ---- trimming ---- */
 
-/* KEYS stream. ARGV ms and seq of the lowest id to keep, the seq below which a foreign group does not count
- * as attached, then the names of our own groups (their offsets are in the floor already). A foreign group
- * keeps what it has not been given, and what it has not acknowledged. */
+/* KEYS stream. ARGV ms and seq of the lowest id to keep, then the names of the groups that need not be asked:
+ * our own, whose offsets are in the floor already, and detached ones. Any other group keeps what it has not
+ * been given, and what it has not acknowledged. No script of the new kind (#!lua), which would be refused
+ * when memory is short. */
 static struct redis_script trim_script = {
-    .source = "local ms, seq, own = tonumber(ARGV[1]), tonumber(ARGV[2]), {}\n"
-              "for i = 4, #ARGV do own[ARGV[i]] = true end\n"
+    .source = "local ms, seq, known = tonumber(ARGV[1]), tonumber(ARGV[2]), {}\n"
+              "for i = 3, #ARGV do known[ARGV[i]] = true end\n"
               "local function lower(id, add)\n"
               "  local m, s = string.match(id, '^(%d+)%-(%d+)$')\n"
               "  m, s = tonumber(m), tonumber(s) + add\n"
-              "  if s >= tonumber(ARGV[3]) and (m < ms or (m == ms and s < seq)) then ms, seq = m, s end\n"
+              "  if m < ms or (m == ms and s < seq) then ms, seq = m, s end\n"
               "end\n"
               "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
               "for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do\n"
-              "  if not own[group[2]] then\n"
+              "  if not known[group[2]] then\n"
               "    lower(group[8], 1)\n"
               "    if group[6] > 0 then lower(redis.call('XPENDING', KEYS[1], group[2])[2], 0) end\n"
               "  end\n"
@@ -293,19 +331,22 @@ static void on_trimmed(void *data, const struct redis_reply *reply)
 }
 
 /* Everything up to and including seq may go. In steps: one call examines a bounded number of entries. */
-static err trim_stream(struct relay *relay, const struct offsets *offsets, const struct stream *stream,
-                       int64_t ms, int64_t seq)
+static err trim_stream(struct relay *relay, const struct offsets *offsets,
+                       const struct detached_list *detached, const struct stream *stream, int64_t ms,
+                       int64_t seq)
 {
-    struct str *words = arena_array(relay->arena, struct str, 5 + offsets->n);
+    struct str *words = arena_array(relay->arena, struct str, 4 + offsets->n + detached->n);
     size_t n = 0;
     words[n++] = STR("1");
     words[n++] = str_of(stream->name);
     words[n++] = arena_printf(relay->arena, "%" PRId64, ms);
     words[n++] = arena_printf(relay->arena, "%" PRId64, seq + 1);
-    words[n++] = arena_printf(relay->arena, "%" PRId64, stream->head - ATTACHED_LAG);
     for (size_t i = 0; i < offsets->n; i++)
         if (offsets->list[i].stream == stream)
             words[n++] = offsets->list[i].grp;
+    for (size_t i = 0; i < detached->n; i++)
+        if (detached->list[i].stream == stream)
+            words[n++] = detached->list[i].grp;
     struct trim trim = {relay, 0};
     do {
         redis_script_send(relay->redis, &trim_script, on_trimmed, &trim, n, words);
@@ -317,6 +358,7 @@ static err trim_stream(struct relay *relay, const struct offsets *offsets, const
 err relay_trim(struct relay *relay, int64_t keep)
 {
     struct offsets offsets;
+    struct detached_list detached;
     arena_reset(relay->arena);
     int64_t *floors = arena_array(relay->arena, int64_t, relay->n),
             *ms = arena_array(relay->arena, int64_t, relay->n);
@@ -333,11 +375,12 @@ err relay_trim(struct relay *relay, int64_t keep)
     }
     if (n == 0)
         return OK;
+    TRY(relay_detached(relay, &detached));
     TRY(relay_read_failed(relay, relay_log_ms(relay, list, floors, n, ms)));
     if (FAULT(TRIM_AFTER_FLOOR))
         return FAIL(REDIS_DOWN, "fault");
     for (size_t i = 0; i < n; i++) {
-        TRY(trim_stream(relay, &offsets, list[i], ms[i], floors[i]));
+        TRY(trim_stream(relay, &offsets, &detached, list[i], ms[i], floors[i]));
         list[i]->trimmed = floors[i];
     }
     return OK;

@@ -81,10 +81,24 @@ static pthread_t start_worker(const struct group *group, const char *instance, i
     pthread_t thread;
     snprintf(names[n], sizeof(names[n]), n ? "%s.%d" : "%s", instance, n + 1);
     struct worker *w = worker_new(group, names[n], &stop);
+    w->build = groups;
     w->siblings = (size_t)conf_int(SET_WORKERS);
     if (pthread_create(&thread, NULL, run_group, w) != 0)
         abort();
     return thread;
+}
+
+/* Is the group one of CONSUMER_GROUPS? */
+static bool runs_here(const struct group *group)
+{
+    struct str left = conf_str(SET_CONSUMER_GROUPS);
+    bool found = left.n == 0;
+    while (!found && left.n) {
+        size_t end = str_find(left, ',');
+        found = str_is(str_trim(str_slice(left, 0, end)), group->name);
+        left = str_slice(left, end < left.n ? end + 1 : end, left.n);
+    }
+    return found;
 }
 
 static void run_groups(const char *instance)
@@ -93,7 +107,8 @@ static void run_groups(const char *instance)
     size_t n = 0;
     for (int worker = 0; worker < conf_int(SET_WORKERS); worker++)
         for (size_t g = 0; groups[g] && g < GROUPS_MAX; g++)
-            threads[n++] = start_worker(groups[g], instance, worker);
+            if (runs_here(groups[g]))
+                threads[n++] = start_worker(groups[g], instance, worker);
     log_info("consumers are running", kv("instance", instance), kv("threads", (int64_t)n));
     for (size_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);

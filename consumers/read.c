@@ -411,6 +411,10 @@ static err heal_partition(struct worker *w, struct partition *p)
     w->read = all;
     w->n_read += n;
     counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
+    if (n == BATCH_MAX) { /* far behind: once these are passed, the next look reads on without waiting */
+        p->looked_skipped = events[n - 1].seq;
+        w->next_heal_ms = 0;
+    }
     return OK;
 }
 

@@ -30,7 +30,7 @@ static const struct pg_stmt ask_registry = {
 err registry_tell(struct worker *w)
 {
     size_t n_groups = 0;
-    while (groups[n_groups])
+    while (w->build[n_groups])
         n_groups++;
     int room = (int)((n_groups + 1) * MESSAGE_COUNT);
     struct pg_array types = pg_array(w->arena, PG_TEXT, room), names = pg_array(w->arena, PG_TEXT, room);
@@ -38,9 +38,9 @@ err registry_tell(struct worker *w)
         pg_array_text(&types, str_of(message_types[m].name));
         pg_array_text(&names, STR(""));
         for (size_t g = 0; g < n_groups; g++)
-            if (handlers_has(&groups[g]->on, (enum message)m)) {
+            if (handlers_has(&w->build[g]->on, (enum message)m)) {
                 pg_array_text(&types, str_of(message_types[m].name));
-                pg_array_text(&names, str_of(groups[g]->name));
+                pg_array_text(&names, str_of(w->build[g]->name));
             }
     }
     struct pg_param params[] = {pg_array_param(&types), pg_array_param(&names)};

@@ -65,7 +65,8 @@ struct worker *worker_new(const struct group *group, const char *instance, const
     struct worker *w = calloc(1, sizeof(*w));
     if (!w)
         abort();
-    w->group = group;
+    w->group = w->own[0] = group;
+    w->build = w->own;
     w->instance = instance;
     w->stop = stop;
     w->siblings = 1;

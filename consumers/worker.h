@@ -31,7 +31,10 @@ struct standstill {
 
 struct worker {
     const struct group *group;
-    const char *instance; /* stable name of this process among the group's members */
+    const struct group *const
+        *build;                 /* all groups of this program, NULL-terminated: what the registry is told */
+    const struct group *own[2]; /* that list until somebody gives another */
+    const char *instance;       /* stable name of this process among the group's members */
     const atomic_bool *stop;
     size_t siblings; /* members of this group that start with it, itself included: at least so many share */
     struct arena *arena; /* of the batch in hand */

@@ -26,7 +26,7 @@
 
 enum {
     SWEEP_MS = 50,
-    TRIM_MS = 5000,
+    TRIM_MS = 500,
     TIMER_MS = 50,
     SCHEDULES_MS = 1000,
     RETENTION_MS = 60000,
@@ -36,7 +36,8 @@ enum {
     BACKOFF_CAP_MS = 1000,
 };
 
-static volatile bool stop;  /* set once, by the signal thread */
+static volatile bool stop; /* set once, by the signal thread */
+static struct relay_budget budget;
 static volatile bool ended; /* set once, when every other thread has ended */
 static struct bell sweep_bell, timer_bell, retention_bell, end_bell;
 
@@ -95,6 +96,8 @@ static void *run_retention(void *unused)
         err e = OK;
         if (link_up(&link))
             e = retention_pass(link.pg, &more);
+        if (link.pg && !failed(e) && !more)
+            e = retention_log(link.pg, &stop);
         if (!more && !failed(e) && link.pg)
             link_close(&link); /* a connection for one minute's work is not kept */
         link_rest(&link, e, &retention_bell, more ? 0 : RETENTION_MS);
@@ -122,7 +125,7 @@ static err sweep_once(struct relay *relay, struct pg *pg, struct redis *redis, i
         return e;
     /* Also when Redis refuses the append for want of memory: trimming is what gives it some. */
     *trimmed_ms = clock_mono_ms();
-    err trimmed = relay_trim(relay, conf_int(SET_RETENTION_EVENTS));
+    err trimmed = relay_retain(relay, &budget, conf_int(SET_RETENTION_EVENTS));
     return failed(e) ? e : trimmed;
 }
 
@@ -188,6 +191,8 @@ static bool configure(void)
         e = conf_require(SET_ENCRYPTION_KEY);
     if (!failed(e))
         e = message_pin(conf_str(SET_EMIT_PINNED));
+    if (!failed(e))
+        e = relay_budget_parse(conf_str(SET_REDIS_BUDGET), &budget);
     if (failed(e))
         fprintf(stderr, "daydream-producers: %s\n", err_text(e));
     return !failed(e);

@@ -1,8 +1,11 @@
-/* Ids are UUIDv7, so what is old is a range of the primary key. */
+/* Ids are UUIDv7, so what is old is a range of the primary key. The log is partitioned by time, so there it
+ * is a table. */
 #include "producers/retention.h"
 
+#include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
+#include "bus/base/log.h"
 
 static const struct pg_stmt delete_commands = {
     "retention_commands",
@@ -31,4 +34,24 @@ err retention_pass(struct pg *pg, bool *ret_more)
     struct uuid before = uuid_v7(before_ms);
     TRY(delete_before(pg, &delete_commands, before, ret_more));
     return delete_before(pg, &delete_jobs, before, ret_more);
+}
+
+err retention_log(struct pg *pg, const volatile bool *stop)
+{
+    _cleanup_(arena_freep) struct arena *arena = arena_new(SIZE_MAX);
+    struct log_period *list;
+    size_t n;
+    TRY(archive_make_ahead(pg));
+    TRY(archive_closed(pg, archive_before_ms(), arena, &list, &n));
+    for (size_t i = 0; i < n && !*stop; i++) {
+        err e = archive_period(pg, &list[i], stop, NULL, NULL, arena);
+        if (e.code ==
+            ERR_CONFLICT) { /* somebody else is at it, or the period still changes: the next pass sees */
+            log_info("a period of the log is not archived now", kv("period", list[i].name),
+                     kv("why", err_text(e)));
+            return OK;
+        }
+        TRY(e);
+    }
+    return OK;
 }

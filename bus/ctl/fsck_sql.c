@@ -16,14 +16,29 @@ struct check {
 
 static const struct check checks[] = {
     {"I2 log",
-     "the log of a partition is 1 to its head without gaps",
+     "the log of a partition begins behind its archive and ends at its head, without gaps",
      "event_log",
      {"fsck_log",
-      "SELECT format('%s.%s: head %s, but %s events from %s to %s', coalesce(l.topic, h.topic),"
-      " coalesce(l.part, h.part), coalesce(h.seq, 0), coalesce(l.n, 0), l.low, l.high)"
-      " FROM (SELECT topic, part, count(*) n, min(seq) low, max(seq) high FROM event_log GROUP BY 1, 2) l"
-      " FULL JOIN stream_head h ON h.topic = l.topic AND h.part = l.part"
-      " WHERE l.n IS DISTINCT FROM h.seq OR l.low <> 1 OR l.high IS DISTINCT FROM h.seq"}},
+      "SELECT format('%s.%s: head %s, archived up to %s, but %s events from %s to %s', h.topic, h.part, "
+      "h.seq, a.seq,"
+      " l.n, l.low, l.high) FROM (SELECT coalesce(h.topic, l.topic) topic, coalesce(h.part, l.part) part,"
+      "  coalesce(h.seq, 0) seq FROM stream_head h FULL JOIN (SELECT DISTINCT topic, part FROM event_log) l"
+      "  ON h.topic = l.topic AND h.part = l.part) h"
+      " CROSS JOIN LATERAL (SELECT coalesce(max(last_seq), 0) seq FROM event_archive a"
+      "  WHERE a.topic = h.topic AND a.part = h.part) a"
+      " LEFT JOIN (SELECT topic, part, count(*) n, min(seq) low, max(seq) high FROM event_log GROUP BY 1, 2) "
+      "l"
+      " ON h.topic = l.topic AND h.part = l.part"
+      " WHERE coalesce(l.n, 0) <> h.seq - a.seq OR l.low <> a.seq + 1 OR l.high <> h.seq"}},
+    {"I2 archive",
+     "the archive's files of a partition follow one another without gaps from 1",
+     "event_archive",
+     {"fsck_archive",
+      "SELECT format('%s: begins at %s, but the file before it ends at %s', file, first_seq, before) FROM"
+      " (SELECT file, first_seq, coalesce(lag(last_seq) OVER w, 0) before, first_ms < lag(last_ms) OVER w AS "
+      "fell"
+      "  FROM event_archive WINDOW w AS (PARTITION BY topic, part ORDER BY last_seq)) x"
+      " WHERE first_seq <> before + 1 OR fell"}},
     {"I2 time",
      "milliseconds never fall within a partition",
      "event_log",

@@ -31,6 +31,11 @@ static const struct ctl_option check_options[] = {
     {"schemas", "DIR", "the folder of schemas (default: that of the tree this was built from)"},
     {"against", "DIR|REV", "compare also with another folder of schemas, or with a git revision"},
     {0}};
+static const struct ctl_option archive_options[] = {
+    {"before", "TIME", "partitions that end before TIME (RFC 3339; default: ARCHIVE_AFTER_DAYS ago)"},
+    {"cut", NULL, "end the partition that is written to now, and archive up to it"},
+    {"dry-run", NULL, "only show what would be archived"},
+    {0}};
 
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
@@ -61,6 +66,14 @@ const struct verb verbs[] = {
     {"schedule pause", "NAME", 1, "stop a schedule", NULL, run_schedule_pause},
     {"schedule resume", "NAME", 1, "go on with the next slot from now", NULL, run_schedule_resume},
     {"schedule rm", "NAME", 1, "remove a schedule", NULL, run_schedule_rm},
+    {"bus archive", "", 0, "move old partitions of the event log to compressed files", archive_options,
+     run_bus_archive},
+    {"bus archive ls", "", 0, "list the archive's files", NULL, run_bus_archive_ls},
+    {"bus archive verify", "", 0, "read all files: hashes, checksums, order; exit 1 when one is damaged",
+     NULL, run_bus_archive_verify},
+    {"bus detach", "GROUP", 1, "let the streams be trimmed without waiting for that group; it reads the log",
+     NULL, run_bus_detach},
+    {"bus attach", "GROUP", 1, "let trimming wait for that group again", NULL, run_bus_attach},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},
@@ -119,20 +132,32 @@ enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...)
 
 /* ---- words ---- */
 
-/* The verb whose words the command line begins with; ret: how many words that are. */
+/* How many of the words are the verb's name, all of it; 0: they are not. */
+static int verb_words(const char *name, int n, char **words)
+{
+    int used = 0;
+    for (struct str left = str_of(name); left.n; used++) {
+        size_t end = str_find(left, ' ');
+        if (used == n || !str_is(str_slice(left, 0, end), words[used]))
+            return 0;
+        left = str_slice(left, end < left.n ? end + 1 : end, left.n);
+    }
+    return used;
+}
+
+/* The verb with the longest name that the command line begins with; ret: how many words that are. */
 static const struct verb *verb_find(int n, char **words, int *ret)
 {
+    const struct verb *found = NULL;
+    *ret = 0;
     for (const struct verb *verb = verbs; verb->name; verb++) {
-        const char *space = strchr(verb->name, ' ');
-        size_t first = space ? (size_t)(space - verb->name) : strlen(verb->name);
-        if (n < 1 || strlen(words[0]) != first || strncmp(words[0], verb->name, first) != 0)
-            continue;
-        if (space && (n < 2 || strcmp(words[1], space + 1) != 0))
-            continue;
-        *ret = space ? 2 : 1;
-        return verb;
+        int used = verb_words(verb->name, n, words);
+        if (used > *ret) {
+            found = verb;
+            *ret = used;
+        }
     }
-    return NULL;
+    return found;
 }
 
 static const struct ctl_option *option_find(const struct verb *verb, struct str name)

@@ -10,8 +10,9 @@
 
 static const struct pg_stmt select_lag = {
     "ctl_lag", "SELECT coalesce(o.topic, h.topic), coalesce(o.part, h.part), o.grp, coalesce(h.seq, 0),"
-               " coalesce(o.seq, 0), o.owner, o.lease_until > now()"
+               " coalesce(o.seq, 0), o.owner, o.lease_until > now(), d.reason"
                " FROM consumer_offset o FULL JOIN stream_head h ON h.topic = o.topic AND h.part = o.part"
+               " LEFT JOIN group_detached d ON d.grp = o.grp AND d.topic = o.topic AND d.part = o.part"
                " ORDER BY 1, 2, 3"};
 
 struct lane_state {
@@ -50,6 +51,7 @@ static err ask_redis(struct ctl *ctl, struct lane_state *states)
 
 struct lag {
     struct str topic, grp, owner;
+    struct str detached; /* why; STR_NONE: attached */
     int part;
     int64_t head, offset;
     bool lease_over;
@@ -59,11 +61,13 @@ static void print_lag(const struct ctl *ctl, struct json *j, const struct lag *l
                       const struct lane_state *state)
 {
     if (!ctl->json) {
-        printf("%.*s.%02d%*s %-12.*s %10" PRId64 " %10" PRId64 " %8" PRId64 "  %-26s %8" PRId64 "  %.*s%s\n",
+        printf("%.*s.%02d%*s %-12.*s %10" PRId64 " %10" PRId64 " %8" PRId64 "  %-26s %8" PRId64
+               "  %.*s%s%s%.*s\n",
                STR_ARG(l->topic), l->part, (int)(12 - (l->topic.n < 12 ? l->topic.n : 12)), "",
                STR_ARG(l->grp.p ? l->grp : STR("-")), l->head, l->offset, l->grp.p ? l->head - l->offset : 0,
                *state->last ? state->last : "-", state->backlog, STR_ARG(l->owner.p ? l->owner : STR("-")),
-               l->lease_over ? " (lease is over)" : "");
+               l->lease_over ? " (lease is over)" : "", l->detached.p ? " detached: " : "",
+               STR_ARG(l->detached));
         return;
     }
     json_open(j, '{');
@@ -76,6 +80,8 @@ static void print_lag(const struct ctl *ctl, struct json *j, const struct lag *l
     json_kstr(j, "redis_last_id", *state->last ? str_of(state->last) : STR_NONE);
     json_kint(j, "command_backlog", state->backlog);
     json_kstr(j, "owner", l->owner);
+    json_kbool(j, "attached", !l->detached.p);
+    json_kstr(j, "detached", l->detached);
     json_close(j, '}');
 }
 
@@ -90,7 +96,8 @@ static void print_rows(const struct ctl *ctl, struct json *j, const struct pg_re
                               .head = pg_get_int(r, i, 3),
                               .offset = pg_get_int(r, i, 4),
                               .owner = pg_get_str(r, i, 5),
-                              .lease_over = !pg_is_null(r, i, 6) && !pg_get_bool(r, i, 6)};
+                              .lease_over = !pg_is_null(r, i, 6) && !pg_get_bool(r, i, 6),
+                              .detached = pg_get_str(r, i, 7)};
         enum topic topic = topic_find(l.topic);
         if (topic != TOPIC_NONE && l.part < partitions())
             state = &states[(int)topic * partitions() + l.part];

@@ -100,7 +100,8 @@ struct point {
     int at_most;          /* the nth pass is chosen from 1 to this */
     const char *disaster; /* what makes a case come by here at all, or NULL */
     bool is_short;
-    bool alone; /* with one process of the program, since another may be the one that comes by */
+    bool alone;            /* with one process of the program, since another may be the one that comes by */
+    const char *elsewhere; /* nothing a shop under load comes by: the test that goes there; no case here */
 };
 extern const struct point points[FAULT_COUNT];
 extern const char *const point_names[FAULT_COUNT];

@@ -40,5 +40,9 @@ const struct point points[FAULT_COUNT] = {
     [FAULT_JOB_AFTER_COMMIT]     = {PROGRAM_PRODUCERS, 20,      NULL,          false, false},
     [FAULT_PROVIDER_MID_CHARGE]  = {PROGRAM_PRODUCERS, 20,      NULL,          false, false},
     [FAULT_TRIM_AFTER_FLOOR]     = {PROGRAM_PRODUCERS, 1,       NULL,          false, false},
+    [FAULT_ARCHIVE_MID_WRITE]    = {.elsewhere = "tests/unit/test_archive.c"},
+    [FAULT_ARCHIVE_WRITTEN]      = {.elsewhere = "tests/unit/test_archive.c"},
+    [FAULT_ARCHIVE_VERIFIED]     = {.elsewhere = "tests/unit/test_archive.c"},
+    [FAULT_ARCHIVE_DROPPED]      = {.elsewhere = "tests/unit/test_archive.c"},
 };
 /* clang-format on */

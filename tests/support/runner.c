@@ -7,6 +7,7 @@
 
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
+#include "consumers/worker.h"
 
 struct runner {
     pthread_t thread;

@@ -3,9 +3,9 @@
 
 #include "bus/cmdid.h"
 #include "bus/lane.h"
-#include "consumers/worker.h"
 #include "tests/support/bus.h"
 
+struct group; /* consumers/group.h */
 extern const struct group cart_group;
 
 /* A bus whose addresses are the settings of this process, LEASE_MS 500. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "bus/base/clock.h"
+#include "consumers/worker.h"
 #include "tests/support/runner.h"
 
 extern const struct group inventory_group;

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "bus/base/clock.h"
+#include "consumers/worker.h"
 #include "tests/support/runner.h"
 
 static struct envelope keyed(struct bus *s, struct uuid user, struct uuid product, int64_t quantity,
