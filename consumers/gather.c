@@ -96,7 +96,7 @@ static void set_message(struct worker *w, struct item *item)
         offend(item, "unreadable-envelope", STR("id"));
 }
 
-static void make_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
+void gather_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
 {
     *item = (struct item){.entry = entry, .at = p, .replyto = entry->envelope.replyto};
     set_message(w, item);
@@ -124,7 +124,7 @@ struct gathered {
 static struct item *add_item(struct gathered *g, struct entry *entry, struct partition *p)
 {
     struct item *item = arena_new_of(g->w->arena, struct item);
-    make_item(g->w, entry, p, item);
+    gather_item(g->w, entry, p, item);
     *list_add(g->w->arena, &g->items) = item;
     return item;
 }
@@ -190,7 +190,7 @@ static void acknowledge_hole(struct worker *w, const struct partition *p, const 
 static void take_command(struct gathered *g, struct entry *entry, struct partition *p)
 {
     struct standstill *s = &g->w->standstill;
-    if (s->active && !s->passed && !s->late) {
+    if (stands_still(s)) {
         p->history = true; /* read before the standstill began; it comes again */
         return;
     }

@@ -1,7 +1,8 @@
 /*
  * Parking. When a message cannot be handled, its key is parked for (group, topic, key): it and all later
  * messages of that key wait in dead_letter, in order; everybody else flows. The set of parked keys is kept in
- * memory and read anew with each lease turn; while it is empty the check costs nothing.
+ * memory and read anew with each lease turn; while it is empty the check costs nothing. A key whose retry is
+ * under way is in the set until it is done. How keys come back: retry.c.
  */
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
@@ -15,7 +16,9 @@
 #endif
 
 static const struct pg_stmt read_parked = {
-    "read_parked", "SELECT DISTINCT topic, key FROM dead_letter WHERE grp = $1 AND state = 'parked'"};
+    "read_parked", "SELECT topic, key FROM dead_letter WHERE grp = $1 AND state = 'parked'"
+                   " UNION SELECT topic, key FROM parked_action WHERE grp = $1 AND action = 'retry'"
+                   " AND done_ms IS NULL"};
 
 static const struct pg_stmt insert_parked = {"insert_parked",
                                              "INSERT INTO dead_letter (grp, topic, key, lane, entry, seq, "
@@ -52,6 +55,16 @@ void parked_add(struct worker *w, enum topic topic, struct str key)
         w->parked = more;
     }
     w->parked[w->n_parked++] = (struct parked_key){topic, str_hash(key), arena_str(w->parked_arena, key)};
+}
+
+void parked_remove(struct worker *w, enum topic topic, struct str key)
+{
+    uint64_t hash = str_hash(key);
+    for (size_t i = 0; i < w->n_parked; i++)
+        if (w->parked[i].hash == hash && w->parked[i].topic == topic && str_eq(w->parked[i].key, key)) {
+            w->parked[i] = w->parked[--w->n_parked];
+            return;
+        }
 }
 
 err parked_load(struct worker *w)
@@ -110,11 +123,17 @@ static void put_parked(struct pg_array *a, const struct item *item, struct arena
     pg_array_text(&a[10], envelope_json(&entry->envelope, arena));
 }
 
+/* A letter that fails again has its row. */
+static bool is_new(const struct item *item)
+{
+    return item->fate == ITEM_PARK && !item->letter;
+}
+
 void parked_queue(struct worker *w, struct batch *b)
 {
     int n = 0;
     for (size_t i = 0; i < b->n; i++)
-        n += b->items[i]->fate == ITEM_PARK;
+        n += is_new(b->items[i]);
     if (n == 0)
         return;
     static const enum pg_type types[PARKED_COLUMNS] = {PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8, PG_UUID,
@@ -125,7 +144,7 @@ void parked_queue(struct worker *w, struct batch *b)
     for (int i = 0; i < PARKED_COLUMNS; i++)
         a[i] = pg_array(b->arena, types[i], n);
     for (size_t i = 0; i < b->n; i++)
-        if (b->items[i]->fate == ITEM_PARK)
+        if (is_new(b->items[i]))
             put_parked(a, b->items[i], b->arena);
     for (int i = 0; i < PARKED_COLUMNS; i++)
         params[3 + i] = pg_array_param(&a[i]);
