@@ -137,14 +137,22 @@ static void mark_known(struct batch *b, struct known *known)
 
 /* ---- loading ---- */
 
-static void want_all(struct batch *b, const struct group *group)
+/* The watchdog looks at this from its own thread; nothing else depends on it. */
+static void watch(struct worker *w, bool begins)
 {
+    atomic_store_explicit(&w->handling_ms, begins ? clock_mono_ms() : 0, memory_order_relaxed);
+}
+
+static void want_all(struct worker *w, struct batch *b, const struct group *group)
+{
+    watch(w, true);
     for (size_t i = 0; i < b->n; i++) {
         struct item *item = b->items[i];
         b->current = item;
         if (item->fate == ITEM_HANDLE)
             handlers_load(&group->on, item->message.type, b, item->message.data);
     }
+    watch(w, false);
 }
 
 static err load(struct worker *w, struct batch *b)
@@ -152,7 +160,7 @@ static err load(struct worker *w, struct batch *b)
     struct known known = {NULL, NULL};
     queue_known(w, b, &known);
     for (int round = 0; round < LOAD_ROUNDS; round++) {
-        want_all(b, w->group);
+        want_all(w, b, w->group);
         if (round > 0 && !rows_pending(b))
             break;
         rows_queue_load(b, w->pg);
@@ -218,11 +226,11 @@ static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
     struct item *item = b->items[n];
     b->current = item;
     item->message.final = item->settled || (item->waited && b->caught_up[item->waits_for]);
-    atomic_store_explicit(&w->handling_ms, clock_mono_ms(), memory_order_relaxed);
-    item->answer = POISONED(item->message.key)
+    watch(w, true);
+    item->answer = INDIGESTIBLE(item->message.key)
                        ? ANSWER_POISON
                        : handlers_handle(&w->group->on, item->message.type, b, item->message.data);
-    atomic_store_explicit(&w->handling_ms, 0, memory_order_relaxed);
+    watch(w, false);
     if (item->answer == ANSWER_POISON) {
         poisoned(item, "poison");
         *ret_again = true;

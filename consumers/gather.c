@@ -38,7 +38,7 @@ static void decode(struct worker *w, struct item *item, const struct message_typ
     item->message.data = data;
 }
 
-static bool is_text(struct str s)
+bool gather_is_text(struct str s)
 {
     size_t at = 0;
     while (at < s.n && s.p[at] && (unsigned char)s.p[at] < 0x80)
@@ -67,7 +67,7 @@ static void check_envelope(struct worker *w, struct item *item)
 {
     struct envelope *e = &item->entry->envelope;
 #define FIELD(member, name)                                                                                  \
-    if (&e->member != &e->data && (e->member.n > FIELD_MAX || !is_text(e->member))) {                        \
+    if (&e->member != &e->data && (e->member.n > FIELD_MAX || !gather_is_text(e->member))) {                 \
         e->member = made_text(e->member, w->arena);                                                          \
         offend(item, "unreadable-envelope", STR(name));                                                      \
     }

@@ -21,10 +21,6 @@
 #include "bus/base/metrics.h"
 #include "consumers/flush_queue.h"
 
-#ifndef DAYDREAM_BUILD
-#define DAYDREAM_BUILD "unversioned"
-#endif
-
 /* STEP messages per turn, so that the lanes of the worker are read in between. */
 enum { LOOK_MS = 200, REQUESTS = 64, STEP = 32, TRIES = 3 };
 
@@ -41,12 +37,14 @@ static const struct pg_stmt read_letters = {
     "  AND c.key = d.key AND c.n = d.n AND c.corrected = d.corrected"
     " WHERE d.grp = $1 AND d.topic = $2 AND d.key = $3 AND d.state = 'parked' ORDER BY d.n LIMIT $4::bigint"};
 
-/* tries grows with each life of an owner that begins with this message, not with each of its attempts. */
+/* tries grows with each life of an owner that begins with this message, not with each of its attempts. The
+ * note has to outlive the process, not the machine: it is not waited for on the disk. */
 static const struct pg_stmt note_try = {
     "note_try",
     "UPDATE parked_action SET trying = $2::bigint,"
     " tries = CASE WHEN trying IS DISTINCT FROM $2::bigint THEN 1 ELSE tries + $3::bigint::int END"
-    " WHERE id = $1::bigint AND done_ms IS NULL RETURNING tries"};
+    " WHERE id = $1::bigint AND done_ms IS NULL"
+    " AND set_config('synchronous_commit', 'off', true) = 'off' RETURNING tries"};
 
 static const struct pg_stmt end_request = {
     "end_request", "UPDATE parked_action a SET done_ms = $2::bigint, trying = NULL, remain ="
@@ -112,8 +110,9 @@ static void stays(struct item *item, const char *reason, struct str detail)
     item->park_detail = detail;
 }
 
-/* An envelope that could not be stored as it came was changed on the way into dead_letter: nobody may act
- * upon it. A fact that does not come in time is no answer here: the message waits on. */
+/* What could not be stored as it came was changed on the way into dead_letter, and nobody may act upon it;
+ * data can be corrected, an envelope cannot. A fact that does not come in time is no answer here: the message
+ * waits on. */
 static struct item *item_of_letter(struct worker *w, const struct request *request, const struct pg_result *r,
                                    int row)
 {
@@ -125,8 +124,10 @@ static struct item *item_of_letter(struct worker *w, const struct request *reque
     item->letter = letter;
     if (item->fate == ITEM_LATE)
         stays(item, "fact-late", STR("a fact of another aggregate did not arrive in time"));
-    if (str_is(pg_get_str(r, row, 7), "unreadable-envelope") && item->fate != ITEM_PARK)
-        stays(item, "unreadable-envelope", STR("the envelope was not stored as it came"));
+    if (str_is(pg_get_str(r, row, 7), "unreadable-envelope"))
+        stays(item, "unreadable-envelope", STR("the envelope could not be stored as it came"));
+    if (str_is(pg_get_str(r, row, 7), "unreadable-bytes") && !letter->corrected)
+        stays(item, "unreadable-bytes", STR("the data could not be stored as it came"));
     return item;
 }
 
@@ -255,6 +256,8 @@ static err work_on(struct worker *w, const struct request *request, int *left)
     TRY(pg_call(w->pg, &read_letters, 4, params, &r));
     if (pg_rows(r) == 0)
         return close_empty(w, request);
+    if (mutant(MUTANT_RETRY_ORDER))
+        parked_remove(w, request->at->topic, request->key);
     for (int i = 0; i < pg_rows(r); i++, --*left) {
         enum tried tried;
         struct item *item = item_of_letter(w, request, r, i);

@@ -22,10 +22,12 @@ enum { CRASHES_SUSPECT = 2, LIVES_MAX = 3 };
 
 static pthread_mutex_t in_hand = PTHREAD_MUTEX_INITIALIZER;
 
+/* It has to outlive the process, not the machine: it is not waited for on the disk. */
 static const struct pg_stmt note_attempt = {
     "note_attempt",
     "INSERT INTO handler_attempt AS a (grp, topic, part, id, lives, epoch)"
-    " VALUES ($1, $2, $3::bigint::int, $4::uuid, 1, $5::bigint)"
+    " SELECT $1, $2, $3::bigint::int, $4::uuid, 1, $5::bigint"
+    " WHERE set_config('synchronous_commit', 'off', true) = 'off'"
     " ON CONFLICT (grp, topic, part, id) DO UPDATE SET epoch = greatest(a.epoch, excluded.epoch),"
     "  lives = a.lives + (a.epoch < excluded.epoch)::int RETURNING lives"};
 
@@ -35,7 +37,7 @@ static const struct pg_stmt forget_attempt = {
 
 void suspect_begin(struct partition *p, int64_t crashes, int64_t head)
 {
-    bool suspect = crashes >= CRASHES_SUSPECT;
+    bool suspect = crashes >= CRASHES_SUSPECT && !mutant(MUTANT_SUSPECT);
     int64_t last = head < p->seq + BATCH_MAX ? head : p->seq + BATCH_MAX;
     p->suspect_commands = suspect && p->commands;
     p->suspect_seq = suspect ? last : 0;

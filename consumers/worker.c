@@ -277,7 +277,7 @@ static int64_t next_chore(const struct worker *w)
     const struct standstill *s = &w->standstill;
     if (stands_still(s) && s->next_look_ms < next)
         next = s->next_look_ms;
-    if (w->n_parked && w->next_retry_ms < next)
+    if (w->n_parked && !stands_still(s) && w->next_retry_ms < next)
         next = w->next_retry_ms;
     if (w->skipped_since_ms && w->skipped_since_ms + SKIPPED_MS < next)
         next = w->skipped_since_ms + SKIPPED_MS;

@@ -10,6 +10,11 @@
 #include "bus/relay.h"
 #include "consumers/batch.h"
 
+/* Which build parked or handled a message: the commit, as of the last configuration. */
+#ifndef DAYDREAM_BUILD
+#define DAYDREAM_BUILD "unversioned"
+#endif
+
 struct parked_key {
     enum topic topic;
     uint64_t hash;
@@ -102,6 +107,9 @@ void read_rewind(struct worker *w);
 /* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the
  * log. */
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n) _must_use_;
+
+/* UTF-8 without NUL, which PostgreSQL and our JSON can hold as it is. */
+bool gather_is_text(struct str s);
 
 /* One entry of a partition of ours, as an item. */
 void gather_item(struct worker *w, struct entry *entry, struct partition *p, struct item *ret);

@@ -2,10 +2,15 @@
 
 -- A parked message is `parked` until it is `handled` or `discarded`; nothing is ever deleted. corrected counts the
 -- corrections of its data, so that a retry that read an older one is void.
+-- id and correlationid stand in the envelope too, but nobody should have to read JSON to find a message.
 ALTER TABLE dead_letter
+    ADD COLUMN id text,
+    ADD COLUMN correlationid text,
     ADD COLUMN corrected int NOT NULL DEFAULT 0,
     ADD COLUMN done_ms bigint,
     ADD CONSTRAINT dead_letter_state CHECK (state IN ('parked', 'handled', 'discarded'));
+UPDATE dead_letter SET id = substring(envelope FROM '"id":"([^"]*)"'),
+    correlationid = substring(envelope FROM '"correlationid":"([^"]*)"');
 -- Runners read the parked keys of their group with every turn of their leases, however many were handled since.
 CREATE INDEX dead_letter_parked ON dead_letter (grp, topic, key, n) WHERE state = 'parked';
 

@@ -50,9 +50,9 @@ bool mutant(enum mutant m);
  */
 #ifdef DAYDREAM_FAULTS
 bool fault_poison(const char *key, size_t n);
-#define POISONED(key) fault_poison((key).p, (key).n)
+#define INDIGESTIBLE(key) fault_poison((key).p, (key).n)
 #else
-#define POISONED(key) false
+#define INDIGESTIBLE(key) false
 #endif
 
 /* "name  sentence" lines, the list for the fault suite; also in release builds. */

@@ -20,7 +20,7 @@ static const struct pg_stmt discard = {
     "ctl_dlq_discard",
     "WITH gone AS (UPDATE dead_letter SET state = 'discarded', done_ms = $4::bigint WHERE grp = $1"
     "  AND topic = $2 AND key = $3 AND state = 'parked' AND ($5::bigint IS NULL OR n = $5::bigint)"
-    "  RETURNING n, lane, command_id, (envelope::json->>'correlationid') AS correlation),"
+    "  RETURNING n, lane, command_id, correlationid AS correlation),"
     " concerned AS (SELECT c.id, c.status FROM command c JOIN gone g ON c.id = g.command_id"
     "   WHERE c.status = 'parked' UNION SELECT c.id, c.status FROM command c JOIN gone g"
     "   ON g.lane = 'event' AND c.id::text = g.correlation WHERE c.status = 'running'),"
