@@ -192,10 +192,12 @@ static void print_actions(const struct pg_result *r)
             printf(", message %" PRId64, pg_get_int(r, i, 1));
         if (pg_get_str(r, i, 3).n)
             printf(" (%.*s)", STR_ARG(pg_get_str(r, i, 3)));
-        if (pg_get_int(r, i, 5))
-            printf(": %" PRId64 " done, %" PRId64 " wait\n", pg_get_int(r, i, 6), pg_get_int(r, i, 7));
-        else
+        if (!pg_get_int(r, i, 5))
             printf(": under way\n");
+        else if (str_is(pg_get_str(r, i, 0), "edit"))
+            putchar('\n');
+        else
+            printf(": %" PRId64 " done, %" PRId64 " wait\n", pg_get_int(r, i, 6), pg_get_int(r, i, 7));
     }
 }
 
