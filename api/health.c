@@ -36,18 +36,19 @@ void get_health(struct request *req)
 
 /* ---- groups ---- */
 
-/* group, events behind, ms of the first event not passed or NULL; the last row: NULL, has the shop an owner
- */
+/* group, events behind, ms of the first event not passed or NULL, parked keys; the last row: NULL, has the
+ * shop an owner */
 static const struct pg_stmt select_lags = {
     "door_select_lags",
-    "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(coalesce(e.ms, a.first_ms)) "
+    "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(coalesce(e.ms, a.first_ms)), "
+    "(SELECT count(DISTINCT (d.topic, d.key)) FROM dead_letter d WHERE d.grp = o.grp AND d.state = 'parked') "
     "FROM consumer_offset o JOIN stream_head h USING (topic, part) "
     "LEFT JOIN event_log e ON e.topic = o.topic AND e.part = o.part AND e.seq = o.seq + 1 "
     "LEFT JOIN event_archive a ON a.topic = o.topic AND a.part = o.part "
     "AND a.first_seq <= o.seq + 1 AND a.last_seq > o.seq "
     "GROUP BY o.grp UNION ALL "
     "SELECT NULL, EXISTS (SELECT 1 FROM door_user WHERE role = 'super_admin' AND is_active)::int::bigint, "
-    "NULL "
+    "NULL, 0 "
     "ORDER BY 1 LIMIT 200"};
 
 static int64_t seconds_behind(const struct pg_result *rows, int row)
@@ -167,6 +168,7 @@ static void put_group(struct report *r, struct json *j, const struct pg_result *
     json_kstr(j, "group", name);
     json_kint(j, "lag_events", pg_get_int(rows, row, 1));
     json_kint(j, "lag_seconds", seconds);
+    json_kint(j, "parked_keys", pg_get_int(rows, row, 3));
     json_close(j, '}');
     if (seconds > LAG_S)
         fault(r, arena_printf(r->req->arena, "group %.*s: behind for %lld s", STR_ARG(name),
@@ -235,6 +237,12 @@ static void on_lag_metrics(void *data, err e, struct pg_result *rows)
             if (!pg_is_null(rows, i, 0))
                 buf_printf(&b, "group_lag_seconds{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
                            (long long)seconds_behind(rows, i));
+        buf_lit(&b, "# HELP group_parked_keys keys whose messages wait for an operator\n"
+                    "# TYPE group_parked_keys gauge\n");
+        for (int i = 0; i < pg_rows(rows); i++)
+            if (!pg_is_null(rows, i, 0))
+                buf_printf(&b, "group_parked_keys{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
+                           (long long)pg_get_int(rows, i, 3));
     }
     respond_as(req, 200, "text/plain; version=0.0.4", buf_view(&b));
 }

@@ -22,8 +22,10 @@ struct partition {
     bool claim;   /* others than the group's own consumer may hold entries of the PEL: claim them first */
     bool renewed; /* by the lease turn that is under way */
     bool asked;   /* the read that is on its way reads this lane from 0 */
-    int64_t epoch, flush; /* of the fence row, as of our last look or flush */
-    int64_t seq, ms;      /* committed offset of the event lane */
+    bool suspect_commands; /* suspect.c: what the history brings may be what the last owners died of, */
+    int64_t suspect_seq;   /* and so may events up to this one */
+    int64_t epoch, flush;  /* of the fence row, as of our last look or flush */
+    int64_t seq, ms;       /* committed offset of the event lane */
     int64_t skipped,
         skipped_ms; /* ≥ seq: behind it are events that concern nobody here; committed with a later flush */
     int64_t read;   /* while gathering: the last event that is in the batch */
@@ -44,8 +46,18 @@ enum item_fate {
     ITEM_CUT,    /* behind a NOT_YET: left for the next batch */
 };
 
+/* A message of dead_letter that an operator wants tried again (retry.c). */
+struct letter {
+    int64_t n;      /* its place in the key's sequence */
+    int corrected;  /* corrections of its data when it was read */
+    int64_t action; /* the operator's request */
+    struct str key; /* of the sequence */
+    bool last;      /* after the flush: nothing of the key waits any more */
+};
+
 struct item {
     struct entry *entry;
+    struct letter *letter; /* NULL: it came from a lane */
     struct partition *at;
     struct delivery message;
     enum item_fate fate;
@@ -54,6 +66,7 @@ struct item {
     enum topic waits_for; /* for a fact of this topic */
     bool settled;         /* a standstill has waited for it: it must decide now */
     bool poison;          /* the offender itself, not a follower of its key */
+    bool attempted;       /* suspect.c noted that it is in hand, and the flush forgets it */
     struct uuid same_as;
     struct str replyto;      /* of a row that stands already, for the hint */
     const char *park_reason; /* stable word */

@@ -4,6 +4,7 @@
  * from the start, with fresh rows, when a message turns out to be poison or when a missing fact is settled:
  * nothing was written yet.
  */
+#include "bus/base/clock.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
@@ -12,7 +13,8 @@
 enum { LOAD_ROUNDS = 4, DEADLINE_MS = 10000 };
 
 static const struct pg_stmt read_commands = {
-    "read_commands", "SELECT id, coalesce(replyto, '') FROM command WHERE id = ANY($1::uuid[])"};
+    "read_commands", "SELECT id, coalesce(replyto, ''), status = 'parked' FROM command"
+                     " WHERE id = ANY($1::uuid[])"};
 
 static const struct pg_stmt read_command_keys = {
     "read_command_keys", "SELECT c.client, c.idempotencykey, c.id, coalesce(c.fingerprint, '') FROM "
@@ -83,7 +85,8 @@ static void mark_rows(struct batch *b, const struct pg_result *rows)
 {
     for (int i = 0; rows && i < pg_rows(rows); i++) {
         struct item *item = item_of(b, pg_get_uuid(rows, i, 0));
-        if (item && may_be_known(item)) {
+        bool retried = item && item->letter && pg_get_bool(rows, i, 2);
+        if (item && may_be_known(item) && !retried) {
             item->fate = ITEM_REPEAT;
             counter_add(COUNTER_MESSAGES_REPEATED, 1);
         }
@@ -110,7 +113,8 @@ static void mark_keys(struct batch *b, const struct pg_result *keys)
     for (int r = 0; keys && r < pg_rows(keys); r++)
         for (size_t i = 0; i < b->n; i++) {
             struct item *item = b->items[i];
-            if (may_be_known(item) && str_eq(item->message.client, pg_get_str(keys, r, 0)) &&
+            bool own = uuid_eq(item->message.id, pg_get_uuid(keys, r, 2)); /* of a command that is retried */
+            if (may_be_known(item) && !own && str_eq(item->message.client, pg_get_str(keys, r, 0)) &&
                 str_eq(item->entry->envelope.idempotencykey, pg_get_str(keys, r, 1)))
                 mark_loser(item, pg_get_uuid(keys, r, 2), pg_get_str(keys, r, 3));
         }
@@ -133,14 +137,22 @@ static void mark_known(struct batch *b, struct known *known)
 
 /* ---- loading ---- */
 
-static void want_all(struct batch *b, const struct group *group)
+/* The watchdog looks at this from its own thread; nothing else depends on it. */
+static void watch(struct worker *w, bool begins)
 {
+    atomic_store_explicit(&w->handling_ms, begins ? clock_mono_ms() : 0, memory_order_relaxed);
+}
+
+static void want_all(struct worker *w, struct batch *b, const struct group *group)
+{
+    watch(w, true);
     for (size_t i = 0; i < b->n; i++) {
         struct item *item = b->items[i];
         b->current = item;
         if (item->fate == ITEM_HANDLE)
             handlers_load(&group->on, item->message.type, b, item->message.data);
     }
+    watch(w, false);
 }
 
 static err load(struct worker *w, struct batch *b)
@@ -148,7 +160,7 @@ static err load(struct worker *w, struct batch *b)
     struct known known = {NULL, NULL};
     queue_known(w, b, &known);
     for (int round = 0; round < LOAD_ROUNDS; round++) {
-        want_all(b, w->group);
+        want_all(w, b, w->group);
         if (round > 0 && !rows_pending(b))
             break;
         rows_queue_load(b, w->pg);
@@ -167,7 +179,7 @@ static err load(struct worker *w, struct batch *b)
 static void park_followers(struct worker *w, struct batch *b, struct item *item)
 {
     (void)b;
-    if (item->fate == ITEM_HANDLE && !mutant(MUTANT_PARKING) &&
+    if (item->fate == ITEM_HANDLE && !item->letter && !mutant(MUTANT_PARKING) &&
         parked_has(w, item->entry->topic, item->message.key)) {
         item->fate = ITEM_PARK;
         item->park_reason = "behind-parked";
@@ -214,7 +226,11 @@ static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
     struct item *item = b->items[n];
     b->current = item;
     item->message.final = item->settled || (item->waited && b->caught_up[item->waits_for]);
-    item->answer = handlers_handle(&w->group->on, item->message.type, b, item->message.data);
+    watch(w, true);
+    item->answer = INDIGESTIBLE(item->message.key)
+                       ? ANSWER_POISON
+                       : handlers_handle(&w->group->on, item->message.type, b, item->message.data);
+    watch(w, false);
     if (item->answer == ANSWER_POISON) {
         poisoned(item, "poison");
         *ret_again = true;

@@ -30,7 +30,7 @@ static void mark_partitions(struct worker *w, const struct batch *b)
         if (item->fate == ITEM_CUT)
             continue;
         p->touched = true;
-        if (!item->entry->command && item->entry->seq > p->hi) {
+        if (!item->entry->command && !item->letter && item->entry->seq > p->hi) {
             p->hi = item->entry->seq;
             p->hi_ms = item->entry->ms;
         }
@@ -59,6 +59,8 @@ static err commit(struct worker *w, struct batch *b, struct pg_result **ret_comp
     flush_queue_timers(w, b);
     flush_queue_jobs(w, b);
     parked_queue(w, b);
+    retry_queue(w, b);
+    suspect_queue(w, b);
     eventlog_queue(w->pg, b->events.p, b->events.n, b->arena);
     pg_sync(w->pg, NULL, NULL);
     pg_flush(w->pg);
@@ -155,7 +157,8 @@ static void acknowledge_lane(struct worker *w, const struct batch *b, const stru
     struct str *words = arena_array(b->arena, struct str, b->n + 3);
     size_t n = 0;
     for (size_t i = 0; i < b->n; i++)
-        if (b->items[i]->at == p && b->items[i]->message.command && b->items[i]->fate != ITEM_CUT)
+        if (b->items[i]->at == p && b->items[i]->message.command && !b->items[i]->letter &&
+            b->items[i]->fate != ITEM_CUT)
             words[3 + n++] = b->items[i]->entry->entry;
     if (n == 0)
         return;
@@ -172,7 +175,7 @@ static void acknowledge_lane(struct worker *w, const struct batch *b, const stru
 static void leave_cut(const struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++)
-        if (b->items[i]->fate == ITEM_CUT && b->items[i]->message.command)
+        if (b->items[i]->fate == ITEM_CUT && b->items[i]->message.command && !b->items[i]->letter)
             b->items[i]->at->history = true;
 }
 

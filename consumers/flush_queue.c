@@ -126,7 +126,7 @@ void flush_queue_fence(struct worker *w, struct batch *b)
 
 /* ---- commands ---- */
 
-static const char *status_of(const struct item *item)
+const char *flush_queue_status(const struct item *item)
 {
     if (item->fate == ITEM_PARK)
         return "parked";
@@ -139,8 +139,8 @@ static const char *status_of(const struct item *item)
 
 static bool has_row(const struct item *item)
 {
-    return item->message.command && !uuid_is_nil(item->message.id) && item->fate != ITEM_REPEAT &&
-           item->fate != ITEM_CUT && item->fate != ITEM_SKIP;
+    return item->message.command && !uuid_is_nil(item->message.id) && !item->letter &&
+           item->fate != ITEM_REPEAT && item->fate != ITEM_CUT && item->fate != ITEM_SKIP;
 }
 
 static void put_text_or_null(struct pg_array *a, struct str s)
@@ -160,7 +160,7 @@ static void put_command(struct columns *c, const struct item *item)
     pg_array_text(&c->a[4], str_of(topic_name(item->entry->topic)));
     pg_array_int(&c->a[5], item->entry->part);
     put_text_or_null(&c->a[6], e->type);
-    pg_array_text(&c->a[7], str_of(status_of(item)));
+    pg_array_text(&c->a[7], str_of(flush_queue_status(item)));
     if (item->http)
         pg_array_int(&c->a[8], item->http);
     else

@@ -38,7 +38,7 @@ static void decode(struct worker *w, struct item *item)
         offend(item, "unreadable-data", arena_str(w->arena, str_of(err_text(e))));
 }
 
-static bool is_text(struct str s)
+bool gather_is_text(struct str s)
 {
     size_t at = 0;
     while (at < s.n && s.p[at] && (unsigned char)s.p[at] < 0x80)
@@ -67,7 +67,7 @@ static void check_envelope(struct worker *w, struct item *item)
 {
     struct envelope *e = &item->entry->envelope;
 #define FIELD(member, name)                                                                                  \
-    if (&e->member != &e->data && (e->member.n > FIELD_MAX || !is_text(e->member))) {                        \
+    if (&e->member != &e->data && (e->member.n > FIELD_MAX || !gather_is_text(e->member))) {                 \
         e->member = made_text(e->member, w->arena);                                                          \
         offend(item, "unreadable-envelope", STR(name));                                                      \
     }
@@ -96,7 +96,7 @@ static void set_message(struct worker *w, struct item *item)
         offend(item, "unreadable-envelope", STR("id"));
 }
 
-static void make_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
+void gather_item(struct worker *w, struct entry *entry, struct partition *p, struct item *item)
 {
     *item = (struct item){.entry = entry, .at = p, .replyto = entry->envelope.replyto};
     set_message(w, item);
@@ -117,7 +117,7 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
 /* Could it be the type of a message of some build? What is none ("", "junk") concerns nobody in any build. */
 static bool is_type(struct str type)
 {
-    return type.n <= FIELD_MAX && str_find(type, '.') < type.n && is_text(type);
+    return type.n <= FIELD_MAX && str_find(type, '.') < type.n && gather_is_text(type);
 }
 
 /* ---- events: contiguous from our position ---- */
@@ -132,7 +132,7 @@ struct gathered {
 static err add_item(struct gathered *g, struct entry *entry, struct partition *p, struct item **ret)
 {
     struct item *item = arena_new_of(g->w->arena, struct item);
-    make_item(g->w, entry, p, item);
+    gather_item(g->w, entry, p, item);
     if (item->message.type == MESSAGE_NONE && is_type(entry->envelope.type))
         TRY(registry_check(g->w, entry));
     *list_add(g->w->arena, &g->items) = item;
@@ -202,7 +202,7 @@ static void acknowledge_hole(struct worker *w, const struct partition *p, const 
 static err take_command(struct gathered *g, struct entry *entry, struct partition *p)
 {
     struct standstill *s = &g->w->standstill;
-    if (s->active && !s->passed && !s->late) {
+    if (stands_still(s)) {
         p->history = true; /* read before the standstill began; it comes again */
         return OK;
     }

@@ -37,14 +37,17 @@ static const struct pg_stmt renew_leases = {
 
 static const struct pg_stmt take_leases = {
     "take_leases",
-    "WITH free AS (SELECT topic, part FROM consumer_offset"
+    "WITH free AS (SELECT topic, part, owner AS was FROM consumer_offset"
     "  WHERE grp = $1 AND (owner IS NULL OR lease_until < now() OR owner = $2)"
     "  AND (topic, part::bigint) NOT IN (SELECT * FROM unnest($5::text[], $6::bigint[]))"
     "  ORDER BY owner = $2 DESC NULLS LAST, part, topic LIMIT $4::bigint FOR UPDATE SKIP LOCKED)"
     " UPDATE consumer_offset o SET epoch = epoch + 1, owner = $2,"
-    "  lease_until = now() + $3::bigint * interval '1 millisecond'"
+    "  lease_until = now() + $3::bigint * interval '1 millisecond', taken = now(),"
+    "  crashes = CASE WHEN f.was IS NULL THEN 0 WHEN o.taken > now() - interval '5 minutes' THEN crashes + 1"
+    "   ELSE 1 END"
     " FROM free f WHERE o.grp = $1 AND o.topic = f.topic AND o.part = f.part"
-    " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms"};
+    " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms, o.crashes,"
+    "  coalesce((SELECT h.seq FROM stream_head h WHERE h.topic = o.topic AND h.part = o.part), 0)"};
 
 static const struct pg_stmt read_leases = {
     "read_leases",
@@ -150,8 +153,10 @@ static err take(struct worker *w, size_t n, bool *ret_taken)
     TRY(pg_call(w->pg, &take_leases, 6, params, &r));
     for (int i = 0; i < pg_rows(r); i++) {
         struct partition *p = partition_of_row(w, r, i);
-        if (p)
-            set_partition(p, r, i);
+        if (!p)
+            continue;
+        set_partition(p, r, i);
+        suspect_begin(p, pg_get_int(r, i, 6), pg_get_int(r, i, 7));
     }
     *ret_taken = pg_rows(r) > 0;
     return OK;

@@ -21,7 +21,7 @@
 #include "bus/base/log.h"
 #include "bus/message.h"
 #include "bus/meta.h"
-#include "consumers/worker.h"
+#include "consumers/watchdog.h"
 
 enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64 };
 
@@ -70,17 +70,16 @@ static void *run_group(void *data)
     struct worker *w = data;
     prctl(PR_SET_NAME, w->group->name);
     worker_run(w);
-    worker_free(w);
     return NULL;
 }
 
 /* Thread number n of a group, counted from 0; the name of the first is the instance's own. */
-static pthread_t start_worker(const struct group *group, const char *instance, int n)
+static pthread_t start_worker(const struct group *group, const char *instance, int n, struct worker **ret)
 {
     static char names[WORKERS_MAX][112]; /* the same for all groups; workers borrow them */
     pthread_t thread;
     snprintf(names[n], sizeof(names[n]), n ? "%s.%d" : "%s", instance, n + 1);
-    struct worker *w = worker_new(group, names[n], &stop);
+    struct worker *w = *ret = worker_new(group, names[n], &stop);
     w->build = groups;
     w->siblings = (size_t)conf_int(SET_WORKERS);
     if (pthread_create(&thread, NULL, run_group, w) != 0)
@@ -104,14 +103,21 @@ static bool runs_here(const struct group *group)
 static void run_groups(const char *instance)
 {
     static pthread_t threads[GROUPS_MAX * WORKERS_MAX];
+    static struct worker *workers[GROUPS_MAX * WORKERS_MAX];
     size_t n = 0;
     for (int worker = 0; worker < conf_int(SET_WORKERS); worker++)
         for (size_t g = 0; groups[g] && g < GROUPS_MAX; g++)
-            if (runs_here(groups[g]))
-                threads[n++] = start_worker(groups[g], instance, worker);
+            if (runs_here(groups[g])) {
+                threads[n] = start_worker(groups[g], instance, worker, &workers[n]);
+                n++;
+            }
+    struct watchdog *watchdog = watchdog_start(workers, n);
     log_info("consumers are running", kv("instance", instance), kv("threads", (int64_t)n));
     for (size_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
+    watchdog_stop(watchdog);
+    for (size_t i = 0; i < n; i++)
+        worker_free(workers[i]);
 }
 
 /* Waits for the servers and checks what is fixed, before any thread starts. */

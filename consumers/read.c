@@ -107,7 +107,7 @@ static void on_events(void *data, const struct redis_reply *reply)
 
 static bool reads_commands(const struct worker *w, const struct partition *p)
 {
-    return p->owned && p->commands && !(w->standstill.active && !w->standstill.passed && !w->standstill.late);
+    return p->owned && p->commands && !stands_still(&w->standstill);
 }
 
 static int64_t history_count(const struct worker *w)
@@ -219,7 +219,7 @@ static void send_command_read(struct worker *w)
 static bool reads_events(const struct worker *w, const struct partition *p)
 {
     const struct standstill *s = &w->standstill;
-    return p->owned && !(s->active && !s->passed && !s->late && s->at == p);
+    return p->owned && !(stands_still(s) && s->at == p);
 }
 
 static void send_event_read(struct worker *w)

@@ -51,7 +51,7 @@ void standstill_begin(struct worker *w, const struct item *item, enum topic topi
     s->active = true;
     s->passed = s->late = s->met = false;
     s->id = item->message.id;
-    s->at = item->message.command ? NULL : item->at;
+    s->at = item->message.command || item->letter ? NULL : item->at;
     s->topic = topic;
     s->deadline_ms = clock_mono_ms() + STANDSTILL_MS;
     s->next_look_ms = clock_mono_ms();
@@ -81,7 +81,7 @@ void standstill_end(struct worker *w)
 err standstill_look(struct worker *w)
 {
     struct standstill *s = &w->standstill;
-    if (!s->active || s->passed || s->late || clock_mono_ms() < s->next_look_ms)
+    if (!stands_still(s) || clock_mono_ms() < s->next_look_ms)
         return OK;
     s->next_look_ms = clock_mono_ms() + LOOK_MS;
     s->late = clock_mono_ms() >= s->deadline_ms;

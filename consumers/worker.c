@@ -170,8 +170,14 @@ static err park_offender(struct worker *w, struct item *item, err e)
     return process(w, &item, 1);
 }
 
+err worker_process_one(struct worker *w, struct item *item)
+{
+    err e = process(w, &item, 1);
+    return offends(e) ? park_offender(w, item, e) : e;
+}
+
 /* Commands that were not asked come again with the history of their lane, events from our position. */
-static void leave_rest(struct item *const *items, size_t n)
+void worker_leave(struct item *const *items, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (items[i]->message.command)
@@ -184,17 +190,19 @@ static void leave_rest(struct item *const *items, size_t n)
 static err process_singly(struct worker *w, struct item **items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        err e = process(w, &items[i], 1);
-        if (failed(e) && !offends(e))
-            return e;
-        if (failed(e))
-            TRY(park_offender(w, items[i], e));
+        TRY(worker_process_one(w, items[i]));
         if (items[i]->fate == ITEM_CUT) {
-            leave_rest(items + i, n - i);
+            worker_leave(items + i, n - i);
             return OK;
         }
     }
     return OK;
+}
+
+static err process_batch(struct worker *w, struct item **items, size_t n)
+{
+    err e = n ? process(w, items, n) : OK;
+    return offends(e) ? process_singly(w, items, n) : e;
 }
 
 static bool only_skips(struct item *const *items, size_t n)
@@ -237,9 +245,12 @@ static err take_batch(struct worker *w)
         skip(w, items, n);
         return OK;
     }
-    err e = process(w, items, n);
-    if (offends(e))
-        e = process_singly(w, items, n);
+    size_t trusted = suspect_apart(w, items, n);
+    err e = process_batch(w, items, trusted);
+    if (!failed(e) && trusted < n)
+        e = suspect_process(w, items + trusted, n - trusted);
+    if (!failed(e))
+        suspect_end(w);
     standstill_end(w);
     return e;
 }
@@ -258,6 +269,7 @@ static err chores(struct worker *w)
         TRY(read_heal(w));
     }
     TRY(standstill_look(w));
+    TRY(retry_look(w));
     return flush_skipped(w);
 }
 
@@ -265,8 +277,10 @@ static int64_t next_chore(const struct worker *w)
 {
     int64_t next = w->next_lease_ms < w->next_heal_ms ? w->next_lease_ms : w->next_heal_ms;
     const struct standstill *s = &w->standstill;
-    if (s->active && !s->passed && !s->late && s->next_look_ms < next)
+    if (stands_still(s) && s->next_look_ms < next)
         next = s->next_look_ms;
+    if (w->n_parked && !stands_still(s) && w->next_retry_ms < next)
+        next = w->next_retry_ms;
     if (w->skipped_since_ms && w->skipped_since_ms + SKIPPED_MS < next)
         next = w->skipped_since_ms + SKIPPED_MS;
     return next;

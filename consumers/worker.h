@@ -10,6 +10,11 @@
 #include "bus/relay.h"
 #include "consumers/batch.h"
 
+/* Which build parked or handled a message: the commit, as of the last configuration. */
+#ifndef DAYDREAM_BUILD
+#define DAYDREAM_BUILD "unversioned"
+#endif
+
 struct parked_key {
     enum topic topic;
     uint64_t hash;
@@ -28,6 +33,12 @@ struct standstill {
     int64_t seqs[PARTITIONS_MAX];
     int64_t deadline_ms, next_look_ms; /* monotonic */
 };
+
+/* Does something wait for its fact right now? */
+static inline bool stands_still(const struct standstill *s)
+{
+    return s->active && !s->passed && !s->late;
+}
 
 struct worker {
     const struct group *group;
@@ -59,11 +70,19 @@ struct worker {
     /* monotonic times, ms */
     int64_t next_lease_ms, next_heal_ms, skipped_since_ms;
     int failures; /* consecutive, for the backoff */
+    int64_t next_retry_ms;
+    struct letter trying;        /* the parked message that this life of the worker has in hand */
+    _Atomic int64_t handling_ms; /* since when a handler runs; 0: none does. For the watchdog */
 };
 
 /* worker.c */
 struct worker *worker_new(const struct group *group, const char *instance, const atomic_bool *stop);
 struct worker *worker_free(struct worker *w);
+/* Items that are not asked now: commands come again with the history of their lane, events from our position.
+ */
+void worker_leave(struct item *const *items, size_t n);
+/* One item alone: decided and flushed, or parked when it is the item's own fault. */
+err worker_process_one(struct worker *w, struct item *item) _must_use_;
 /* Runs until the stop flag is up, then drains: the batch in hand is finished, leases are released. */
 void worker_run(struct worker *w);
 /* Closes all connections; nothing of them is needed for safety. */
@@ -93,6 +112,12 @@ void read_rewind(struct worker *w);
 /* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the
  * log. */
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n) _must_use_;
+
+/* UTF-8 without NUL, which PostgreSQL and our JSON can hold as it is. */
+bool gather_is_text(struct str s);
+
+/* One entry of a partition of ours, as an item. */
+void gather_item(struct worker *w, struct entry *entry, struct partition *p, struct item *ret);
 
 /* An event of the log in the form of a stream entry; borrows. */
 struct entry entry_of_event(const struct event *event);
@@ -124,4 +149,23 @@ void registry_stand_down(struct worker *w, err e);
 err parked_load(struct worker *w) _must_use_;
 bool parked_has(const struct worker *w, enum topic topic, struct str key);
 void parked_add(struct worker *w, enum topic topic, struct str key);
+void parked_remove(struct worker *w, enum topic topic, struct str key);
 void parked_queue(struct worker *w, struct batch *b);
+
+/* retry.c: parked messages that an operator wants handled. */
+/* Looks for requests that concern our partitions and works on them, some messages at a time. Costs nothing
+ * while no key of the group is parked. */
+err retry_look(struct worker *w) _must_use_;
+/* Queues what becomes of the letters of a batch, into its flush. */
+void retry_queue(struct worker *w, struct batch *b);
+
+/* suspect.c: messages that end the process. */
+/* A partition was taken; crashes: how often in a row its owners did not give it back; head: of its log. */
+void suspect_begin(struct partition *p, int64_t crashes, int64_t head);
+/* Moves items of suspect lanes behind all others, each in its order; returns how many the others are. */
+size_t suspect_apart(struct worker *w, struct item **items, size_t n);
+/* Handles them one by one, each noted before its handler is called. */
+err suspect_process(struct worker *w, struct item **items, size_t n) _must_use_;
+void suspect_queue(struct worker *w, struct batch *b);
+/* After a batch: lanes whose history was read to its end are trusted again. */
+void suspect_end(struct worker *w);

@@ -146,4 +146,39 @@ bool mutant(enum mutant m)
     pthread_once(&mutants_once, read_mutants);
     return mutants[m];
 }
+
+/* ---- poison ---- */
+
+static void hang(void)
+{
+    for (;;)
+        pause();
+}
+
+static bool digest(const char *action)
+{
+    if (strcmp(action, "segv") == 0)
+        raise(SIGSEGV);
+    if (strcmp(action, "abort") == 0)
+        abort();
+    if (strcmp(action, "hang") == 0)
+        hang();
+    return strcmp(action, "bad") == 0;
+}
+
+bool fault_poison(const char *key, size_t n)
+{
+    static _Atomic(const char *) path;
+    char name[256], action[16];
+    bool bad = false;
+
+    if (!path)
+        path = getenv("FAULT_POISON") ? getenv("FAULT_POISON") : "";
+    FILE *f = *path ? fopen(path, "re") : NULL;
+    while (f && !bad && fscanf(f, "%255s %15s", name, action) == 2)
+        bad = strlen(name) == n && memcmp(name, key, n) == 0 && digest(action);
+    if (f)
+        fclose(f);
+    return bad;
+}
 #endif

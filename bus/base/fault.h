@@ -43,5 +43,17 @@ bool mutant(enum mutant m);
 #define mutant(m) false
 #endif
 
+/*
+ * Messages that no handler digests. FAULT_POISON=file in a build with crash points names a file of lines
+ * "<partition key> segv|abort|hang|bad": a handler that gets a message of that key dies, never returns, or
+ * finds it poisonous. The file is read at each call, so that a story can mend the handler.
+ */
+#ifdef DAYDREAM_FAULTS
+bool fault_poison(const char *key, size_t n);
+#define INDIGESTIBLE(key) fault_poison((key).p, (key).n)
+#else
+#define INDIGESTIBLE(key) false
+#endif
+
 /* "name  sentence" lines, the list for the fault suite; also in release builds. */
 void fault_print(FILE *to);

@@ -30,7 +30,7 @@ struct ctl;
 struct verb {
     const char *name; /* "bus lag" */
     const char *args; /* what --help shows behind it: "FILE" */
-    int n_args;       /* how many words it takes */
+    int n_args;       /* how many words it takes; none will do, too, where args begins with '[' */
     const char *sentence;
     const struct ctl_option *options; /* ends with a NULL name; NULL: none */
     enum ctl_exit (*run)(struct ctl *ctl);
@@ -42,7 +42,8 @@ enum { CTL_OPTIONS = 8 };
 /* One call of the program. Connections are NULL until ctl_connect. */
 struct ctl {
     const struct verb *verb;
-    char **args; /* verb->n_args of them */
+    char **args; /* verb->n_args of them, or none where they are optional */
+    int n_args;
     struct {
         const char *name, *value; /* value "" for a switch */
     } given[CTL_OPTIONS];
@@ -102,5 +103,10 @@ enum ctl_exit run_bus_archive_ls(struct ctl *ctl);
 enum ctl_exit run_bus_archive_verify(struct ctl *ctl);
 enum ctl_exit run_bus_detach(struct ctl *ctl);
 enum ctl_exit run_bus_attach(struct ctl *ctl);
+enum ctl_exit run_dlq_ls(struct ctl *ctl);
+enum ctl_exit run_dlq_show(struct ctl *ctl);
+enum ctl_exit run_dlq_retry(struct ctl *ctl);
+enum ctl_exit run_dlq_discard(struct ctl *ctl);
+enum ctl_exit run_dlq_edit(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);
 enum ctl_exit run_faults(struct ctl *ctl);

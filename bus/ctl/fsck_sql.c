@@ -69,6 +69,31 @@ static const struct check checks[] = {
      "command",
      {"fsck_same", "SELECT format('%s repeats %s, which is not there', c.id, c.same_as) FROM command c"
                    " LEFT JOIN command w ON w.id = c.same_as WHERE c.same_as IS NOT NULL AND w.id IS NULL"}},
+    {"I8 parked",
+     "a command is parked exactly while its message waits",
+     "parked_action",
+     {"fsck_parked",
+      "SELECT format('command %s is %s, its message %s at %s %s %s is %s', c.id, c.status, d.n, d.grp, "
+      "d.topic,"
+      " d.key, d.state) FROM dead_letter d JOIN command c ON c.id = d.command_id"
+      " WHERE (d.state = 'parked') <> (c.status = 'parked') UNION ALL"
+      " SELECT format('command %s is parked, but no message of it waits', c.id) FROM command c"
+      " WHERE c.status = 'parked' AND NOT EXISTS (SELECT FROM dead_letter d WHERE d.command_id = c.id)"}},
+    {"I8 order",
+     "what was handled of a parked key stood before what waits",
+     "parked_action",
+     {"fsck_parked_order",
+      "SELECT format('%s %s %s: message %s was handled while %s waits', grp, topic, key,"
+      " max(n) FILTER (WHERE state = 'handled'), min(n) FILTER (WHERE state = 'parked')) FROM dead_letter"
+      " GROUP BY grp, topic, key HAVING max(n) FILTER (WHERE state = 'handled') >"
+      " min(n) FILTER (WHERE state = 'parked')"}},
+    {"I8 effects",
+     "what waits or was discarded has no effect",
+     "parked_action",
+     {"fsck_parked_effects",
+      "SELECT format('%s %s %s: message %s is %s and caused %s', d.grp, d.topic, d.key, d.n, d.state, e.type)"
+      " FROM dead_letter d JOIN event_log e ON e.correlationid = d.correlationid AND e.causationid = d.id"
+      " AND e.source = d.grp WHERE d.state IN ('parked', 'discarded') AND d.correlationid <> ''"}},
     {"I10 stock",
      "stock is the sum of its movements",
      "stock_movement",

@@ -20,6 +20,38 @@ static const struct ctl_option tail_options[] = {
     {"all", NULL, "begin with what the streams still hold, not with what comes"},
     {"max", "N", "end after N events"},
     {0}};
+static const struct ctl_option dlq_ls_options[] = {
+    {"group", "GROUP", "only that group"},
+    {"topic", "TOPIC", "only that topic"},
+    {"key", "KEY", "only that key"},
+    {"reason", "WORD", "only keys whose first message waits for that reason: poison, crash, sql …"},
+    {"limit", "N", "at most N keys (default 100)"},
+    {0}};
+static const struct ctl_option dlq_show_options[] = {{"all", NULL, "what was handled or discarded too"},
+                                                     {"limit", "N", "at most N messages (default 100)"},
+                                                     {0}};
+static const struct ctl_option dlq_retry_options[] = {
+    {"all", NULL, "every parked key"},
+    {"group", "GROUP", "every key of that group"},
+    {"topic", "TOPIC", "every key of that topic"},
+    {"reason", "WORD", "every key whose first message waits for that reason"},
+    {"why", "TEXT", "a note for the record"},
+    {"actor", "NAME", "who says so (default: user@host)"},
+    {"wait", "S", "how long to wait for the outcome (default 60)"},
+    {0}};
+static const struct ctl_option dlq_discard_options[] = {
+    {"reason", "TEXT", "why (required)"},
+    {"n", "N", "that message (default: the first that waits)"},
+    {"whole", NULL, "all that wait"},
+    {"end-command", NULL, "an event: end the command it belongs to, too, when that is still running"},
+    {"actor", "NAME", "who says so (default: user@host)"},
+    {0}};
+static const struct ctl_option dlq_edit_options[] = {
+    {"set", "data=JSON|@FILE", "what to handle in the place of the message's data (required)"},
+    {"reason", "TEXT", "why (required)"},
+    {"n", "N", "that message (default: the first that waits)"},
+    {"actor", "NAME", "who says so (default: user@host)"},
+    {0}};
 
 static const struct ctl_option schedule_options[] = {
     {"zone", "ZONE", "time zone of the fields (default: America/Santiago)"},
@@ -74,6 +106,17 @@ const struct verb verbs[] = {
     {"bus detach", "GROUP", 1, "let the streams be trimmed without waiting for that group; it reads the log",
      NULL, run_bus_detach},
     {"bus attach", "GROUP", 1, "let trimming wait for that group again", NULL, run_bus_attach},
+    {"bus dlq ls", "", 0, "keys that are parked: how many messages wait, since when, why", dlq_ls_options,
+     run_dlq_ls},
+    {"bus dlq show", "GROUP TOPIC KEY", 3, "every message of a parked key, and what operators did with it",
+     dlq_show_options, run_dlq_show},
+    {"bus dlq retry", "[GROUP TOPIC KEY]", 3,
+     "run a parked key's messages through their handler, in order; exit 1 when some stay", dlq_retry_options,
+     run_dlq_retry},
+    {"bus dlq discard", "GROUP TOPIC KEY", 3, "give a message up; a command is answered as discarded",
+     dlq_discard_options, run_dlq_discard},
+    {"bus dlq edit", "GROUP TOPIC KEY", 3, "correct the data of a message; the original stays on record",
+     dlq_edit_options, run_dlq_edit},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},
@@ -207,7 +250,8 @@ static enum ctl_exit take_words(struct ctl *ctl, int n, char **words)
         if (wrong)
             return wrong;
     }
-    if (n_args != ctl->verb->n_args)
+    ctl->n_args = n_args;
+    if (n_args != ctl->verb->n_args && !(ctl->verb->args[0] == '[' && n_args == 0))
         return ctl_usage(ctl, "%s takes %d words, not %d", ctl->verb->name, ctl->verb->n_args, n_args);
     return CTL_OK;
 }

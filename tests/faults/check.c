@@ -228,10 +228,10 @@ static const struct check {
      "AND NOT (" POISONED "))"},
     {"I13", "nothing is parked that was not poisoned",
      "SELECT grp || ' ' || topic || ' ' || key || ' ' || reason || ' ' || coalesce(detail, '') FROM "
-     "dead_letter WHERE NOT (" POISONED ")"},
+     "dead_letter WHERE state = 'parked' AND NOT (" POISONED ")"},
     {"privacy", "no name or address stands in the log",
      "SELECT type || ' ' || id FROM event_log WHERE data LIKE '%ejemplo.cl%' OR data LIKE '%Persona%'"
-     " OR data LIKE '%Alameda%' OR data LIKE '%tok\\_%'"},
+     " OR data LIKE '%Alameda%' OR data LIKE '%\"tok\\_%'"},
 };
 
 void check_failed(struct verdict *verdict, const char *invariant, const char *sentence, const char *detail)

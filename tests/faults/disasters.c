@@ -15,6 +15,7 @@
 #include "bus/base/uuid.h"
 #include "bus/topics.h"
 #include "tests/faults/faults.h"
+#include "tests/support/indigestible.h"
 
 enum { LEASE_MS = 500, LOADED = 3, PARTS = 3, CUTS = 25, ROGUE_READS = 20 };
 
@@ -253,9 +254,27 @@ static void rogue(struct crowd *crowd)
     free(rows);
 }
 
+/* The same two times in a row, so that what it had in hand is suspect to the one that takes over. */
+static void die_twice(struct crowd *crowd)
+{
+    bool over = shop_sql_becomes(crowd->shop, 2, 20000, PROCESSES_THAT_OWN);
+    int64_t begin;
+
+    shop_kill(crowd->shop, PROGRAM_CONSUMERS, 1);
+    shop_launch(crowd->shop, PROGRAM_CONSUMERS, 1);
+    over = over &&
+           shop_sql_becomes(crowd->shop, 1, 20000, "SELECT (max(crashes) > 0)::int FROM consumer_offset");
+    shop_kill(crowd->shop, PROGRAM_CONSUMERS, 1);
+    begin = shop_now_ms();
+    over = over && shop_sql_becomes(crowd->shop, 1, 20000, PROCESSES_THAT_OWN);
+    within(crowd, "everything of a consumer that died twice is taken over", over ? shop_now_ms() - begin : -1,
+           LEASE_MS + 1000);
+    shop_launch(crowd->shop, PROGRAM_CONSUMERS, 1);
+}
+
 /* ---- a message nobody can read ---- */
 
-int64_t poison(struct crowd *crowd)
+static int64_t park_a_cart(struct crowd *crowd)
 {
     const char *victim = crowd->scene->users[VICTIM].id;
     char id[UUID_TEXT + 1], client[60];
@@ -278,15 +297,62 @@ int64_t poison(struct crowd *crowd)
                           " AND reason <> 'behind-parked'",
                           victim))
         return -1;
-    begin = shop_now_ms() - begin;
-    shop_sql(crowd->shop, "INSERT INTO poisoned VALUES ('%s', %d) RETURNING op", victim,
-             atomic_load(&crowd->next));
-    return begin;
+    return shop_now_ms() - begin;
+}
+
+int64_t poison(struct crowd *crowd)
+{
+    int64_t took = park_a_cart(crowd);
+
+    if (took >= 0)
+        shop_sql(crowd->shop, "INSERT INTO poisoned VALUES ('%s', %d) RETURNING op",
+                 crowd->scene->users[VICTIM].id, atomic_load(&crowd->next));
+    return took;
 }
 
 static void poison_a_cart(struct crowd *crowd)
 {
     within(crowd, "what nobody can read is parked", poison(crowd), 1000);
+}
+
+static int dlq(struct crowd *crowd, const char *verb, const char *option)
+{
+    return shop_ctl(crowd->shop, NULL,
+                    (const char *const[]){"bus", "dlq", verb, "cart", "carts", crowd->scene->users[VICTIM].id,
+                                          option, NULL});
+}
+
+/* What nobody can read is discarded, and what came behind it is handled while more comes. */
+static void park_and_retry(struct crowd *crowd)
+{
+    int64_t took = park_a_cart(crowd);
+    bool behind = shop_sql_becomes(crowd->shop, 1, 20000,
+                                   "SELECT (count(*) > 3)::int FROM dead_letter WHERE state = 'parked'");
+
+    within(crowd, "what nobody can read is parked", took, 1000);
+    if (!behind || dlq(crowd, "discard", "--reason=nobody can read it") != 0 ||
+        dlq(crowd, "retry", "--why=it") != 0)
+        within(crowd, "a parked key is free again", -1, 0);
+}
+
+/* The handler dies of one user's commands, again and again, until they are parked; then it is mended. */
+static void crash_loop(struct crowd *crowd)
+{
+    char path[300];
+    int64_t begin = shop_now_ms();
+
+    snprintf(path, sizeof(path), "%s/poison", shop_home(crowd->shop));
+    indigestible(path, crowd->scene->users[VICTIM].id, "segv");
+    within(crowd, "what kills its handler is parked",
+           shop_sql_becomes(
+               crowd->shop, 1, 60000,
+               "SELECT (count(*) > 0)::int FROM dead_letter WHERE reason = 'crash' AND grp = 'cart'")
+               ? shop_now_ms() - begin
+               : -1,
+           10000);
+    indigestible(path, NULL, NULL);
+    if (shop_ctl(crowd->shop, NULL, (const char *const[]){"bus", "dlq", "retry", "--all", NULL}) != 0)
+        within(crowd, "a parked key is free again", -1, 0);
 }
 
 /* clang-format off */
@@ -311,6 +377,9 @@ const struct disaster disasters[] = {
     {"rogue",           "an outsider takes commands and never answers",       rogue,            0},
     {"drain",           "a consumer is asked to end and started again",       drain,            0},
     {"poison",          "a cart gets a command that cannot be read",          poison_a_cart,    POISONS | SHORT},
+    {"retry",           "a parked key is handled while more of it comes",     park_and_retry,   0},
+    {"suspect",         "a consumer dies twice, its work is suspect",         die_twice,        0},
+    {"crash-loop",      "handlers die of one cart until it is parked",        crash_loop,       CRASHES},
     {NULL,              NULL,                                                 NULL,             0},
 };
 /* clang-format on */

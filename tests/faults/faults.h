@@ -79,8 +79,9 @@ enum {
     LOSES = 1, /* Redis's own data is destroyed: commands may end `lost` */
     TEARS =
         2, /* event streams are destroyed: who follows them from outside may miss what the log still has */
-    POISONS = 4, /* commands of the victim end parked */
-    SHORT = 8,   /* part of the short set */
+    POISONS = 4,  /* commands of the victim end parked */
+    SHORT = 8,    /* part of the short set */
+    CRASHES = 16, /* a handler kills its process: FAULT_POISON is set */
 };
 struct disaster {
     const char *name, *sentence;
@@ -110,7 +111,7 @@ extern const char *const point_names[FAULT_COUNT];
 
 struct verdict {
     int violations;
-    bool may_lose, poisoned, torn; /* what the case may do */
+    bool may_lose, poisoned, torn, crashes; /* what the case may do */
 };
 /* Before the clients start: notes every change of an offset row, for I6. */
 void check_begin(struct shop *shop);
