@@ -81,6 +81,7 @@ static const struct route v1_routes[] = {
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
     QUERY("/api/v1/sales/stats", list_sales, SEE_ORDERS),
+    RATED("/api/v1/why/{kind}/{id}", get_why, SEE_STORIES, RATE_ADMIN),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };

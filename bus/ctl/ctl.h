@@ -88,6 +88,7 @@ enum ctl_exit run_seed(struct ctl *ctl);
 enum ctl_exit run_import(struct ctl *ctl);
 enum ctl_exit run_bus_lag(struct ctl *ctl);
 enum ctl_exit run_bus_tail(struct ctl *ctl);
+enum ctl_exit run_bus_show(struct ctl *ctl);
 enum ctl_exit run_bus_fsck(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);
 enum ctl_exit run_faults(struct ctl *ctl);

@@ -21,6 +21,9 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option show_options[] = {{"limit", "N", "at most N events (1 to 5000, default 1000)"},
+                                                 {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -34,6 +37,9 @@ const struct verb verbs[] = {
      import_options, run_import},
     {"bus lag", "", 0, "per partition and group: head, offset, lag, backlog of commands", NULL, run_bus_lag},
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
+    {"bus show", "ID", 1,
+     "the story of an event, command, key or correlation: what caused what, when, and who has seen it",
+     show_options, run_bus_show},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
