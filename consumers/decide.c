@@ -85,6 +85,7 @@ static void mark_rows(struct batch *b, const struct pg_result *rows)
         struct item *item = item_of(b, pg_get_uuid(rows, i, 0));
         if (item && may_be_known(item)) {
             item->fate = ITEM_REPEAT;
+            item->at->repeats++;
             counter_add(COUNTER_MESSAGES_REPEATED, 1);
         }
     }

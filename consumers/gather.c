@@ -153,6 +153,7 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
             entries[i] = entry_of_event(&events[i]);
             add_event(g, &entries[i], p);
         }
+        p->gap_fetches += (int64_t)n;
         counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
     }
     return OK;
@@ -199,8 +200,11 @@ static void take_command(struct gathered *g, struct entry *entry, struct partiti
         return;
     }
     struct item *item = add_item(g, entry, p);
-    if (item->fate == ITEM_HANDLE && in_batch(g, item))
+    if (item->fate == ITEM_HANDLE && in_batch(g, item)) {
         item->fate = ITEM_REPEAT;
+        p->repeats++;
+        counter_add(COUNTER_MESSAGES_REPEATED, 1);
+    }
 }
 
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n)

@@ -410,6 +410,7 @@ static err heal_partition(struct worker *w, struct partition *p)
         all[w->n_read + i] = entry_of_event(&events[i]);
     w->read = all;
     w->n_read += n;
+    p->gap_fetches += (int64_t)n;
     counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
     return OK;
 }

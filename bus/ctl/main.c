@@ -21,6 +21,8 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option top_options[] = {{"once", NULL, "one look at everything, also on a terminal"},
+                                                {0}};
 static const struct ctl_option show_options[] = {{"limit", "N", "at most N events (1 to 5000, default 1000)"},
                                                  {0}};
 
@@ -35,7 +37,11 @@ const struct verb verbs[] = {
     {"seed", "", 0, "publish the demo catalogue, once", NULL, run_seed},
     {"import", "FILE", 1, "bring a product list (JSON) into the catalogue, updating products of the same sku",
      import_options, run_import},
-    {"bus lag", "", 0, "per partition and group: head, offset, lag, backlog of commands", NULL, run_bus_lag},
+    {"bus top", "", 0, "what the bus does now, every second: rates, lag, owners, parked keys (q ends)",
+     top_options, run_bus_top},
+    {"bus lag", "", 0, "per partition and group: head, offset, lag in events and time, waiting commands",
+     NULL, run_bus_lag},
+    {"bus owners", "", 0, "who owns which partitions, who is alive, what would move", NULL, run_bus_owners},
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus show", "ID", 1,
      "the story of an event, command, key or correlation: what caused what, when, and who has seen it",
