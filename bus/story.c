@@ -66,10 +66,9 @@ enum { WHAT_OFFSET = STORY_PARKED + 1 }; /* rows that are no node */
     "  grp, actor, name, NULL, NULL FROM t"                                                                  \
     " UNION ALL SELECT 4, format('%s/%s/%s/%s', grp, topic, key, n), command_id::text, NULL, topic, NULL,"   \
     "  seq, parked_ms, NULL, type, key, grp, NULL, reason, NULL, attempts FROM p"                            \
-    " UNION ALL SELECT 5, NULL, NULL, NULL, topic, part, seq, NULL, NULL, NULL, NULL, grp, NULL, NULL, "     \
-    "NULL,"                                                                                                  \
-    "  NULL FROM story_offset WHERE (topic, part) IN (SELECT topic, part FROM e)"                            \
-    " ORDER BY ms, what, topic, part, seq, id"
+    " UNION ALL SELECT 5, NULL, NULL, NULL, topic, part, NULL, NULL, NULL, NULL, NULL, grp, NULL, NULL, "    \
+    "NULL, seq FROM story_offset WHERE (topic, part) IN (SELECT topic, part FROM e)"                         \
+    " ORDER BY ms, what, topic, part, seq, id, source"
 
 _Static_assert(STORY_CORRELATIONS == 20, "the number stands in ROOTS");
 const struct pg_stmt story_select = {"story_select", ROOTS EVENTS OTHERS ROWS};
@@ -131,7 +130,7 @@ static struct story_offset offset_of(const struct pg_result *rows, int row, stru
     return (struct story_offset){.grp = text_at(rows, row, C_SOURCE, arena),
                                  .topic = text_at(rows, row, C_TOPIC, arena),
                                  .part = (int)pg_get_int(rows, row, C_PART),
-                                 .seq = pg_get_int(rows, row, C_SEQ)};
+                                 .seq = pg_get_int(rows, row, C_NUMBER)};
 }
 
 static void take_rows(struct story *story, const struct pg_result *rows, int limit, struct arena *arena)

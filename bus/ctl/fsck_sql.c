@@ -14,7 +14,42 @@ struct check {
     struct pg_stmt stmt;
 };
 
-static const struct check checks[] = {
+/* Every partition's head and mark; m.seq 0 where nothing was checked yet. */
+#define FROM_MARKS                                                                                           \
+    " FROM (SELECT h.topic, h.part, h.seq AS head, coalesce(k.seq, 0) AS mark, coalesce(k.ms, 0) AS mark_ms" \
+    "  FROM stream_head h LEFT JOIN fsck_mark k ON k.topic = h.topic AND k.part = h.part) m"
+
+/* The log behind the marks, */
+static const struct check log_since[] = {
+    {"I2 log",
+     "the log of a partition is 1 to its head without gaps",
+     "event_log",
+     {"fsck_log_since",
+      "SELECT format('%s.%s: head %s, but %s events behind %s, from %s to %s', m.topic, m.part, m.head, l.n, "
+      "m.mark,"
+      " l.low, l.high)" FROM_MARKS
+      " CROSS JOIN LATERAL (SELECT count(*) n, min(seq) low, max(seq) high FROM event_log e"
+      "  WHERE e.topic = m.topic AND e.part = m.part AND e.seq > m.mark) l"
+      " WHERE l.n <> m.head - m.mark OR (l.n > 0 AND (l.low <> m.mark + 1 OR l.high <> m.head))"}},
+    {"I2 time",
+     "milliseconds never fall within a partition",
+     "event_log",
+     {"fsck_time_since", "SELECT format('%s.%s: %s has lower milliseconds than its predecessor', m.topic, "
+                         "m.part, x.seq)" FROM_MARKS " CROSS JOIN LATERAL (SELECT seq, ms < lag(ms, 1, "
+                         "m.mark_ms) OVER (ORDER BY seq) AS fell FROM event_log e"
+                         "  WHERE e.topic = m.topic AND e.part = m.part AND e.seq > m.mark) x WHERE fell"}},
+    {"event ids",
+     "no event id stands twice",
+     "event_log",
+     {"fsck_ids_since",
+      "SELECT format('%s stands twice', e.id)" FROM_MARKS " CROSS JOIN LATERAL (SELECT * FROM event_log l"
+      "  WHERE l.topic = m.topic AND l.part = m.part AND l.seq > m.mark) e WHERE EXISTS (SELECT FROM "
+      "event_log o"
+      "  WHERE o.id = e.id AND (o.topic, o.part, o.seq) <> (e.topic, e.part, e.seq))"}},
+};
+
+/* or all of it (--full), */
+static const struct check log_full[] = {
     {"I2 log",
      "the log of a partition is 1 to its head without gaps",
      "event_log",
@@ -36,6 +71,21 @@ static const struct check checks[] = {
      "event_log",
      {"fsck_ids",
       "SELECT format('%s stands %s times', id, count(*)) FROM event_log GROUP BY id HAVING count(*) > 1"}},
+};
+enum { LOG_CHECKS = sizeof(log_full) / sizeof(*log_full) };
+_Static_assert(sizeof(log_since) == sizeof(log_full), "both check the same");
+
+/* and everything else. */
+static const struct check checks[] = {
+    {"I2 heads",
+     "every partition of the log has a head",
+     "event_log",
+     {"fsck_heads",
+      "WITH RECURSIVE lane AS ((SELECT topic, part FROM event_log ORDER BY topic, part LIMIT 1) UNION ALL"
+      " SELECT n.topic, n.part FROM lane l CROSS JOIN LATERAL (SELECT topic, part FROM event_log e"
+      "  WHERE (e.topic, e.part) > (l.topic, l.part) ORDER BY e.topic, e.part LIMIT 1) n)"
+      " SELECT format('%s.%s has events and no head', l.topic, l.part) FROM lane l"
+      " LEFT JOIN stream_head h ON h.topic = l.topic AND h.part = l.part WHERE h.seq IS NULL"}},
     {"I4 offsets",
      "no group is beyond the head",
      "consumer_offset",
@@ -132,9 +182,13 @@ static err run_check(struct fsck *fsck, const struct check *check)
 err fsck_sql(struct fsck *fsck)
 {
     size_t n = sizeof(checks) / sizeof(*checks);
+    for (size_t i = 0; i < LOG_CHECKS; i++) {
+        TRY(run_check(fsck, fsck->full ? &log_full[i] : &log_since[i]));
+        ctl_progress("invariants", (int64_t)i + 1, (int64_t)(LOG_CHECKS + n));
+    }
     for (size_t i = 0; i < n; i++) {
         TRY(run_check(fsck, &checks[i]));
-        ctl_progress("invariants", (int64_t)i + 1, (int64_t)n);
+        ctl_progress("invariants", (int64_t)(LOG_CHECKS + i) + 1, (int64_t)(LOG_CHECKS + n));
     }
     return OK;
 }

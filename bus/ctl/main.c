@@ -17,12 +17,33 @@ static const struct ctl_option import_options[] = {
 static const struct ctl_option tail_options[] = {
     {"topic", "TOPIC", "only that topic"},
     {"type", "TYPE", "only types that begin so: order. or order.placed.v1"},
-    {"all", NULL, "begin with what the streams still hold, not with what comes"},
+    {"types", "PATTERNS", "only types like these: order.*,cart.item-added"},
+    {"key", "KEY", "only that aggregate"},
+    {"from", "TIME", "begin there: RFC 3339, or that long ago (90s 15m 2h 3d)"},
+    {"all", NULL, "begin with what the streams still hold (a lost one: the log), not with what comes"},
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option grep_options[] = {
+    {"id", "ID", "the event of that id"},
+    {"key", "KEY", "events of that aggregate"},
+    {"correlation", "ID", "events of that command and all that followed from it"},
+    {"types", "PATTERNS", "order.*,cart.item-added"},
+    {"actor", "ACTOR", "user:ID"},
+    {"from", "TIME", "not before: RFC 3339, or that long ago (90s 15m 2h 3d)"},
+    {"to", "TIME", "not after"},
+    {"text", "TEXT", "data that contains it; personal fields are sealed and cannot match"},
+    {"oldest", NULL, "the oldest first, not the newest"},
+    {"limit", "N", "at most N events (default 20)"},
+    {"after", "PLACE", "go on where the last answer ended"},
+    {"scan", "N", "look at N events at most where no index helps (default 200000)"},
+    {0}};
 static const struct ctl_option top_options[] = {{"once", NULL, "one look at everything, also on a terminal"},
                                                 {0}};
+static const struct ctl_option fsck_options[] = {
+    {"full", NULL,
+     "the whole log and all of the streams, not only what came since the last run without findings"},
+    {0}};
 static const struct ctl_option show_options[] = {{"limit", "N", "at most N events (1 to 5000, default 1000)"},
                                                  {0}};
 
@@ -43,11 +64,13 @@ const struct verb verbs[] = {
      NULL, run_bus_lag},
     {"bus owners", "", 0, "who owns which partitions, who is alive, what would move", NULL, run_bus_owners},
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
+    {"bus grep", "", 0, "find events by id, key, correlation, type, actor, time or text in their data",
+     grep_options, run_bus_grep},
     {"bus show", "ID", 1,
      "the story of an event, command, key or correlation: what caused what, when, and who has seen it",
      show_options, run_bus_show},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
-     NULL, run_bus_fsck},
+     fsck_options, run_bus_fsck},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},

@@ -71,7 +71,7 @@ static void print_moves(const struct owner *o)
     else if (more > 0)
         printf("gives %" PRId64 " back", more);
     else if (more < 0 && o->free > 0)
-        printf("takes up to %" PRId64 " of %" PRId64 " free", -more, o->free);
+        printf("takes up to %" PRId64 ", %" PRId64 " free now", -more, o->free);
     else
         printf("nothing moves");
 }
