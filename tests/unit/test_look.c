@@ -35,16 +35,20 @@ struct run {
     char text[1 << 16];
 };
 
-static struct run *ctl(const char *words)
+static struct run *shell(const char *command)
 {
     struct run *run = arena_new_of(bus.arena, struct run);
-    struct str command = arena_printf(bus.arena, "%s/daydreamctl %s 2>&1", DAYDREAM_BIN_DIR, words);
-    FILE *pipe = popen(command.p, "r");
+    FILE *pipe = popen(command, "r");
     cr_assert(pipe);
     run->text[fread(run->text, 1, sizeof(run->text) - 1, pipe)] = 0;
     int status = pclose(pipe);
     run->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     return run;
+}
+
+static struct run *ctl(const char *words)
+{
+    return shell(arena_printf(bus.arena, "%s/daydreamctl %s 2>&1", DAYDREAM_BIN_DIR, words).p);
 }
 
 static void expect(const struct run *run, int status, const char *text)
@@ -187,6 +191,19 @@ Test(look, top_in_a_pipe_is_one_look_at_everything)
     expect(ctl("bus top"), 0, "parked keys 1");
     expect(ctl("bus top --once"), 0, "carts.");
     expect(ctl("bus lag"), 0, " d"); /* the fourth event is of 1970 */
+}
+
+Test(look, top_on_a_terminal_lives_until_q_and_leaves_it_as_it_was)
+{
+    bus_commit(&bus, bus.pg, "ana", 7);
+    struct str live = arena_printf(
+        bus.arena, "printf q | script -qec '%s/daydreamctl bus top; stty -a' /dev/null", DAYDREAM_BIN_DIR);
+    struct run *run = shell(live.p);
+    expect(run, 0, "\033[?1049h\033[?25l\033[H");
+    expect(run, 0, "\033[?25h\033[?1049l");
+    expect(run, 0, "carts.");
+    expect(run, 0, " icanon");
+    cr_expect(!strstr(run->text, "-icanon") && !strstr(run->text, "-echo "), "%s", run->text);
 }
 
 Test(look, owners_says_what_would_move)
