@@ -40,50 +40,51 @@ static void must(err e)
 
 enum { CHUNK = 100000 }; /* stories per statement */
 
-static const char prepare[] =
-    "CREATE FUNCTION bench_id(kind int, ms bigint, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS"
-    " $$ SELECT (lpad(to_hex(ms), 12, '0') || '7' || lpad(to_hex(kind), 3, '0') || '8' || lpad(to_hex(n), "
-    "15, '0'))"
-    "::uuid $$;"
-    "CREATE TABLE bench_step (k, topic, per, n, source, type) AS VALUES (0, 'orders', 6, 0, 'orders', "
-    "'order.placed.v1'),"
-    " (1, 'stock', 2, 0, 'orders', 'stock.hold-requested.v1'), (2, 'orders', 6, 1, 'inventory', "
-    "'order.stock-held.v1'),"
-    " (3, 'payments', 2, 0, 'orders', 'payment.authorise-requested.v1'),"
-    " (4, 'payments', 2, 1, 'job', 'payment.authorise-answered.v1'),"
-    " (5, 'orders', 6, 2, 'payments', 'order.payment-authorised.v1'),"
-    " (6, 'stock', 2, 1, 'orders', 'stock.commit-requested.v1'),"
-    " (7, 'orders', 6, 3, 'inventory', 'order.stock-committed.v1'),"
-    " (8, 'orders', 6, 4, 'payments', 'order.payment-captured.v1'), (9, 'orders', 6, 5, 'orders', "
-    "'order.confirmed.v1')";
+/* The indexes beside the primary key are made when the rows are there, as a restore would. */
+static const char prepare[] = "DROP INDEX event_log_id, event_log_correlationid, event_log_partitionkey;"
+                              "CREATE TABLE bench_step (k, topic, per, n, source, type) AS VALUES (0, "
+                              "'orders', 6, 0, 'orders', 'order.placed.v1'),"
+                              " (1, 'stock', 2, 0, 'orders', 'stock.hold-requested.v1'), (2, 'orders', 6, 1, "
+                              "'inventory', 'order.stock-held.v1'),"
+                              " (3, 'payments', 2, 0, 'orders', 'payment.authorise-requested.v1'),"
+                              " (4, 'payments', 2, 1, 'job', 'payment.authorise-answered.v1'),"
+                              " (5, 'orders', 6, 2, 'payments', 'order.payment-authorised.v1'),"
+                              " (6, 'stock', 2, 1, 'orders', 'stock.commit-requested.v1'),"
+                              " (7, 'orders', 6, 3, 'inventory', 'order.stock-committed.v1'),"
+                              " (8, 'orders', 6, 4, 'payments', 'order.payment-captured.v1'), (9, 'orders', "
+                              "6, 5, 'orders', 'order.confirmed.v1')";
 
 /* Story $1 to $2; $3: of how many, spread over the thirty days before $4. Keys and ids ascend as they do in
- * life. */
+ * life; the id of an event is the story's with the step in it, so the one before it is known. */
 #define STORIES                                                                                              \
-    "(SELECT o, $4::bigint - 2592000000 + o * (2592000000 / $3::bigint) AS at, o % 8 + 8 * ((o / 8) % 125) " \
-    "AS p"                                                                                                   \
-    " FROM generate_series($1::bigint, $2::bigint) o) s"
+    "WITH s AS MATERIALIZED (SELECT o, at, h, t, (h || '7064' || t)::uuid AS id, (h || '7064' || "           \
+    "t)::uuid::text AS okey,"                                                                                \
+    "  ('018bcfe568007065' || lpad(to_hex(8192 * 8 + o % 8 + 8 * ((o / 8) % 125)), 16, '8'))::uuid::text "   \
+    "AS pkey,"                                                                                               \
+    "  'user:' || ('018bcfe568007066' || lpad(to_hex(65536 + o % 5000), 16, '8'))::uuid AS actor,"           \
+    "  to_char(to_timestamp(at / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS time"   \
+    " FROM (SELECT o, at, lpad(to_hex(at), 12, '0') AS h, '8' || lpad(to_hex(o), 15, '0') AS t"              \
+    "  FROM (SELECT o, $4::bigint - 2592000000 + o * (2592000000 / $3::bigint) AS at"                        \
+    "   FROM generate_series($1::bigint, $2::bigint) o) a) b)"
 static const struct pg_stmt insert_events = {
     "bench_events",
-    "INSERT INTO event_log SELECT topic, (o % 8)::int, (o / 8) * per + n + 1, at + k, bench_id(k, at, o), "
-    "source, type,"
-    " CASE topic WHEN 'stock' THEN bench_id(101, 1700000000000, p) ELSE bench_id(100, at, o) END::text,"
-    " to_char(to_timestamp(at / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), '1.0',"
-    " CASE topic WHEN 'stock' THEN bench_id(101, 1700000000000, p) ELSE bench_id(100, at, o) END::text,"
-    " bench_id(100, at, o)::text, CASE k WHEN 0 THEN bench_id(100, at, o) ELSE bench_id(k - 1, at, o) "
-    "END::text,"
-    " 'user:' || bench_id(102, 1700000000000, o % 5000)::text, '',"
-    " '{\"order_id\":\"' || bench_id(100, at, o) || "
-    "'\",\"quantity\":1,\"unit_price\":12990,\"currency\":\"CLP\"}'"
-    " FROM " STORIES " CROSS JOIN bench_step ORDER BY o, k"};
+    STORIES " INSERT INTO event_log SELECT topic, (o % 8)::int, (o / 8) * per + n + 1, at + k,"
+            " (h || '700' || k || t)::uuid, source, type, CASE topic WHEN 'stock' THEN pkey ELSE okey END, "
+            "time, '1.0',"
+            " CASE topic WHEN 'stock' THEN pkey ELSE okey END, okey,"
+            " CASE k WHEN 0 THEN okey ELSE (h || '700' || k - 1 || t)::uuid::text END, actor, '',"
+            " '{\"order_id\":\"' || okey || '\",\"quantity\":1,\"unit_price\":12990,\"currency\":\"CLP\"}'"
+            " FROM s CROSS JOIN bench_step"};
 static const struct pg_stmt insert_commands = {
-    "bench_commands",
-    "INSERT INTO command (id, client, topic, part, type, status, http_status, correlationid, created_ms, "
+    "bench_commands", STORIES
+    " INSERT INTO command (id, client, topic, part, type, status, http_status, correlationid, created_ms, "
     "done_ms)"
-    " SELECT bench_id(100, at, o), 'user:x', 'orders', (o % 8)::int, 'order.place.v1', 'succeeded', 201,"
-    " bench_id(100, at, o)::text, at, at + 3 FROM " STORIES};
+    " SELECT id, actor, 'orders', (o % 8)::int, 'order.place.v1', 'succeeded', 201, okey, at, at + 3 FROM s"};
 
 static const char finish[] =
+    "SET maintenance_work_mem = '512MB'; CREATE INDEX event_log_id ON event_log (id);"
+    "CREATE INDEX event_log_correlationid ON event_log (correlationid);"
+    "CREATE INDEX event_log_partitionkey ON event_log (partitionkey, ms);"
     "INSERT INTO stream_head SELECT topic, part, max(seq), max(ms) FROM event_log GROUP BY 1, 2;"
     "INSERT INTO consumer_offset (grp, topic, part, seq, ms, epoch, owner, lease_until) SELECT g, topic, "
     "part,"
@@ -119,8 +120,9 @@ static void fill(struct bench *b)
 static struct str value_of(struct bench *b, const char *name, const char *sql)
 {
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
-    struct pg_stmt stmt = {name, sql};
-    must(pg_call(b->pg, &stmt, 0, NULL, &r));
+    struct pg_stmt *stmt = arena_new_of(b->arena, struct pg_stmt); /* is known by its place */
+    *stmt = (struct pg_stmt){name, sql};
+    must(pg_call(b->pg, stmt, 0, NULL, &r));
     return arena_str(b->arena, pg_get_str(r, 0, 0));
 }
 
@@ -206,7 +208,8 @@ static bool run_all(struct bench *b)
 
 int main(int argc, char **argv)
 {
-    static const char tuned[] = "shared_buffers = 256MB\nmax_wal_size = 4GB\nrandom_page_cost = 1.1\n";
+    static const char tuned[] =
+        "shared_buffers = 256MB\nmin_wal_size = 256MB\nmax_wal_size = 4GB\nrandom_page_cost = 1.1\n";
     const struct servers_options options = {.wal_segment_mb = 16, .pg_extra = tuned};
     int64_t events = argc > 1 ? atoll(argv[1]) : 10000000;
     setvbuf(stdout, NULL, _IOLBF, 0);
