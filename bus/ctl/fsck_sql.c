@@ -6,7 +6,7 @@
 
 #include "bus/ctl/fsck.h"
 
-enum { SHOWN = 20, WHOLE_ABOVE = 1000000 };
+enum { SHOWN = 20, WHOLE_ABOVE = 1000000, CHECK_MS = 600000 }; /* a whole log takes its time */
 
 struct check {
     const char *name, *sentence;
@@ -194,7 +194,9 @@ static err run_check(struct fsck *fsck, const struct check *check)
         return OK;
     for (size_t i = 0; check->since && i < sizeof(by_index) / sizeof(*by_index); i++)
         pg_queue(fsck->ctl->pg, &by_index[i], 0, NULL, NULL, NULL);
-    TRY(pg_call(fsck->ctl->pg, &check->stmt, 0, NULL, &result));
+    pg_queue(fsck->ctl->pg, &check->stmt, 0, NULL, pg_keep, &result);
+    pg_sync(fsck->ctl->pg, NULL, NULL);
+    TRY(pg_wait(fsck->ctl->pg, CHECK_MS));
     int n = pg_rows(result);
     for (int i = 0; i < n && i < SHOWN; i++)
         fsck_found(fsck, check->name, "%.*s", STR_ARG(pg_get_str(result, i, 0)));

@@ -36,7 +36,7 @@ static const struct ctl_option grep_options[] = {
     {"oldest", NULL, "the oldest first, not the newest"},
     {"limit", "N", "at most N events (default 20)"},
     {"after", "PLACE", "go on where the last answer ended"},
-    {"scan", "N", "look at N events at most where no index helps (default 100000)"},
+    {"scan", "N", "look at N events at most where no index helps (default 50000)"},
     {0}};
 static const struct ctl_option top_options[] = {{"once", NULL, "one look at everything, also on a terminal"},
                                                 {0}};

@@ -6,7 +6,7 @@
 #include "bus/base/clock.h"
 #include "bus/ctl/grep.h"
 
-enum { LIMIT = 20, LIMIT_MAX = 10000, SCAN = 100000 };
+enum { LIMIT = 20, LIMIT_MAX = 10000, SCAN = 50000 };
 
 /* ---- the order ---- */
 
