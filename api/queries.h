@@ -16,3 +16,4 @@ void get_me(struct request *req);
 void get_user(struct request *req);
 void list_users(struct request *req);
 void list_sales(struct request *req);
+void get_why(struct request *req);

@@ -19,6 +19,7 @@ enum permission {
     SEE_INVENTORY,  /* movements, warehouses, low stock */
     EDIT_INVENTORY, /* book movements */
     RUN_USERS,      /* see and change people */
+    SEE_STORIES,    /* what happened and why: everybody's commands and events, without their data */
 };
 
 /* ROLE_NONE when unknown. */

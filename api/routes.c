@@ -99,6 +99,7 @@ static const struct route v1_routes[] = {
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     READING("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY, READS_INVENTORY),
     READING("/api/v1/sales/stats", list_sales, SEE_ORDERS, READS_REPORTS),
+    RATED("/api/v1/why/{kind}/{id}", get_why, SEE_STORIES, RATE_ADMIN),
     QUERY("/api/v1/events", get_events, SIGNED_IN),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},

@@ -88,6 +88,7 @@ static void mark_rows(struct batch *b, const struct pg_result *rows)
         bool retried = item && item->letter && pg_get_bool(rows, i, 2);
         if (item && may_be_known(item) && !retried) {
             item->fate = ITEM_REPEAT;
+            item->at->repeats++;
             counter_add(COUNTER_MESSAGES_REPEATED, 1);
         }
     }

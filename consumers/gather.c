@@ -166,6 +166,7 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
             entries[i] = entry_of_event(&events[i]);
             TRY(add_event(g, &entries[i], p));
         }
+        p->gap_fetches += (int64_t)n;
         counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
     }
     return OK;
@@ -212,8 +213,11 @@ static err take_command(struct gathered *g, struct entry *entry, struct partitio
     }
     struct item *item;
     TRY(add_item(g, entry, p, &item));
-    if (item->fate == ITEM_HANDLE && in_batch(g, item))
+    if (item->fate == ITEM_HANDLE && in_batch(g, item)) {
         item->fate = ITEM_REPEAT;
+        p->repeats++;
+        counter_add(COUNTER_MESSAGES_REPEATED, 1);
+    }
     return OK;
 }
 

@@ -29,11 +29,16 @@ static const struct pg_stmt forget_members = {
 static const struct pg_stmt count_members = {"count_members",
                                              "SELECT count(*) FROM member WHERE grp = $1 AND until > now()"};
 
+/* The counters ride on the renewal, as whole numbers and not as increments: a renewal whose reply was lost
+ * may be repeated. What the last period before a crash counted is lost with it. */
 static const struct pg_stmt renew_leases = {
-    "renew_leases", "UPDATE consumer_offset o SET lease_until = now() + $2::bigint * interval '1 millisecond'"
-                    " FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS x(topic, part, epoch)"
-                    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"
-                    " RETURNING o.topic, o.part"};
+    "renew_leases",
+    "UPDATE consumer_offset o SET lease_until = now() + $2::bigint * interval '1 millisecond',"
+    "  gap_fetches = x.gap_fetches, repeats = x.repeats"
+    " FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])"
+    "  AS x(topic, part, epoch, gap_fetches, repeats)"
+    " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"
+    " RETURNING o.topic, o.part"};
 
 static const struct pg_stmt take_leases = {
     "take_leases",
@@ -46,28 +51,31 @@ static const struct pg_stmt take_leases = {
     "  crashes = CASE WHEN f.was IS NULL THEN 0 WHEN o.taken > now() - interval '5 minutes' THEN crashes + 1"
     "   ELSE 1 END"
     " FROM free f WHERE o.grp = $1 AND o.topic = f.topic AND o.part = f.part"
-    " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms, o.crashes,"
+    " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms, o.gap_fetches, o.repeats, o.crashes,"
     "  coalesce((SELECT h.seq FROM stream_head h WHERE h.topic = o.topic AND h.part = o.part), 0)"};
 
-static const struct pg_stmt read_leases = {
-    "read_leases",
-    "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1 AND owner = $2"};
+static const struct pg_stmt read_leases = {"read_leases",
+                                           "SELECT topic, part, epoch, flush, seq, ms, gap_fetches, repeats "
+                                           "FROM consumer_offset WHERE grp = $1 AND owner = $2"};
 
 static const struct pg_stmt release_leases = {
-    "release_leases", "UPDATE consumer_offset o SET owner = NULL, lease_until = NULL"
-                      " FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS x(topic, part, epoch)"
+    "release_leases", "UPDATE consumer_offset o SET owner = NULL, lease_until = NULL,"
+                      "  gap_fetches = x.gap_fetches, repeats = x.repeats"
+                      " FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
+                      "  AS x(topic, part, epoch, gap_fetches, repeats)"
                       " WHERE o.grp = $1 AND o.topic = x.topic AND o.part = x.part AND o.epoch = x.epoch"};
 
 static const struct pg_stmt leave_members = {"leave_members",
                                              "DELETE FROM member WHERE grp = $1 AND instance = $2"};
 
 struct lease_list {
-    struct pg_array topics, parts, epochs;
+    struct pg_array topics, parts, epochs, gap_fetches, repeats;
 };
 
 static struct lease_list lease_list(struct arena *arena, size_t n)
 {
     return (struct lease_list){pg_array(arena, PG_TEXT, (int)n), pg_array(arena, PG_INT8, (int)n),
+                               pg_array(arena, PG_INT8, (int)n), pg_array(arena, PG_INT8, (int)n),
                                pg_array(arena, PG_INT8, (int)n)};
 }
 
@@ -76,6 +84,8 @@ static void lease_list_add(struct lease_list *list, const struct partition *p)
     pg_array_text(&list->topics, str_of(topic_name(p->topic)));
     pg_array_int(&list->parts, p->part);
     pg_array_int(&list->epochs, p->epoch);
+    pg_array_int(&list->gap_fetches, p->gap_fetches);
+    pg_array_int(&list->repeats, p->repeats);
 }
 
 static struct pg_param group_name(const struct worker *w)
@@ -127,6 +137,12 @@ static struct lease_list owned_list(struct worker *w)
     return list;
 }
 
+/* Our own count when it has not been written yet, the row's when others have counted meanwhile. */
+static int64_t more(int64_t ours, int64_t row)
+{
+    return ours > row ? ours : row;
+}
+
 /* A partition's state as the row says it; reading starts anew behind what is committed. */
 static void set_partition(struct partition *p, const struct pg_result *r, int row)
 {
@@ -136,6 +152,8 @@ static void set_partition(struct partition *p, const struct pg_result *r, int ro
     p->flush = pg_get_int(r, row, 3);
     p->seq = p->skipped = pg_get_int(r, row, 4);
     p->ms = p->skipped_ms = pg_get_int(r, row, 5);
+    p->gap_fetches = more(p->gap_fetches, pg_get_int(r, row, 6));
+    p->repeats = more(p->repeats, pg_get_int(r, row, 7));
 }
 
 static struct partition *partition_of_row(struct worker *w, const struct pg_result *r, int row)
@@ -156,7 +174,7 @@ static err take(struct worker *w, size_t n, bool *ret_taken)
         if (!p)
             continue;
         set_partition(p, r, i);
-        suspect_begin(p, pg_get_int(r, i, 6), pg_get_int(r, i, 7));
+        suspect_begin(p, pg_get_int(r, i, 8), pg_get_int(r, i, 9));
     }
     *ret_taken = pg_rows(r) > 0;
     return OK;
@@ -164,9 +182,13 @@ static err take(struct worker *w, size_t n, bool *ret_taken)
 
 static err release(struct worker *w, struct lease_list *list)
 {
-    struct pg_param params[] = {group_name(w), pg_array_param(&list->topics), pg_array_param(&list->parts),
-                                pg_array_param(&list->epochs)};
-    return pg_call(w->pg, &release_leases, 4, params, NULL);
+    struct pg_param params[] = {group_name(w),
+                                pg_array_param(&list->topics),
+                                pg_array_param(&list->parts),
+                                pg_array_param(&list->epochs),
+                                pg_array_param(&list->gap_fetches),
+                                pg_array_param(&list->repeats)};
+    return pg_call(w->pg, &release_leases, 6, params, NULL);
 }
 
 /* Gives back what exceeds the fair share, highest partitions first. Nothing of theirs is in hand between
@@ -207,13 +229,18 @@ static err alive(struct worker *w, size_t *ret_members)
 {
     struct pg_param beat[] = {group_name(w), pg_text(str_of(w->instance)), pg_int(conf_int(SET_LEASE_MS))};
     struct lease_list mine = owned_list(w);
-    struct pg_param renew[] = {group_name(w), pg_int(conf_int(SET_LEASE_MS)), pg_array_param(&mine.topics),
-                               pg_array_param(&mine.parts), pg_array_param(&mine.epochs)};
+    struct pg_param renew[] = {group_name(w),
+                               pg_int(conf_int(SET_LEASE_MS)),
+                               pg_array_param(&mine.topics),
+                               pg_array_param(&mine.parts),
+                               pg_array_param(&mine.epochs),
+                               pg_array_param(&mine.gap_fetches),
+                               pg_array_param(&mine.repeats)};
     struct pg_param name = group_name(w);
     _cleanup_(pg_result_freep) struct pg_result *members = NULL, *renewed = NULL;
     pg_queue(w->pg, &heartbeat, 3, beat, NULL, NULL);
     pg_queue(w->pg, &forget_members, 1, &name, NULL, NULL);
-    pg_queue(w->pg, &renew_leases, 5, renew, pg_keep, &renewed);
+    pg_queue(w->pg, &renew_leases, 7, renew, pg_keep, &renewed);
     pg_queue(w->pg, &count_members, 1, &name, pg_keep, &members);
     pg_sync(w->pg, NULL, NULL);
     TRY(pg_wait(w->pg, 5000));

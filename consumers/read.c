@@ -410,6 +410,7 @@ static err heal_partition(struct worker *w, struct partition *p)
         all[w->n_read + i] = entry_of_event(&events[i]);
     w->read = all;
     w->n_read += n;
+    p->gap_fetches += (int64_t)n;
     counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
     if (n == BATCH_MAX) { /* far behind: once these are passed, the next look reads on without waiting */
         p->looked_skipped = events[n - 1].seq;

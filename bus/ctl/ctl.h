@@ -37,7 +37,7 @@ struct verb {
 };
 extern const struct verb verbs[]; /* ends with a NULL name */
 
-enum { CTL_OPTIONS = 8 };
+enum { CTL_OPTIONS = 16 };
 
 /* One call of the program. Connections are NULL until ctl_connect. */
 struct ctl {
@@ -87,8 +87,12 @@ enum ctl_exit run_migrate_status(struct ctl *ctl);
 enum ctl_exit run_superuser(struct ctl *ctl);
 enum ctl_exit run_seed(struct ctl *ctl);
 enum ctl_exit run_import(struct ctl *ctl);
+enum ctl_exit run_bus_top(struct ctl *ctl);
 enum ctl_exit run_bus_lag(struct ctl *ctl);
+enum ctl_exit run_bus_owners(struct ctl *ctl);
 enum ctl_exit run_bus_tail(struct ctl *ctl);
+enum ctl_exit run_bus_grep(struct ctl *ctl);
+enum ctl_exit run_bus_show(struct ctl *ctl);
 enum ctl_exit run_bus_fsck(struct ctl *ctl);
 enum ctl_exit run_schedule_ls(struct ctl *ctl);
 enum ctl_exit run_schedule_set(struct ctl *ctl);

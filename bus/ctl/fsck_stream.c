@@ -13,12 +13,13 @@ enum { PAGE = 200, PAGE_MEMORY = 64 << 20 };
 
 struct stream_check {
     struct fsck *fsck;
+    struct fsck_mark *mark; /* NULL: none */
     enum topic topic;
     int part;
     char name[STREAM_NAME];
-    int64_t last;        /* seq of the last entry compared; 0: none */
-    char from[64];       /* XRANGE start */
-    struct arena *arena; /* of one page */
+    int64_t last, last_ms; /* seq of the last entry compared; 0: none */
+    char from[64];         /* XRANGE start */
+    struct arena *arena;   /* of one page */
 };
 
 /* The next page of entries; XRANGE answers without the stream's name, so they are read one by one. */
@@ -121,7 +122,27 @@ static err check_page(struct stream_check *c, bool *ret_more)
     TRY(read_log(c, c->last ? c->last : entries[0].seq - 1, n, &events, &m));
     *ret_more = compare(c, entries, n, events, m);
     c->last = entries[n - 1].seq;
+    c->last_ms = entries[n - 1].ms;
     snprintf(c->from, sizeof(c->from), "(%.*s", STR_ARG(entries[n - 1].entry));
+    return OK;
+}
+
+/* How far the stream was compared. One that is empty holds nothing back; one that has nothing new does. */
+static err note_end(struct stream_check *c)
+{
+    const struct redis_reply *reply = NULL;
+    if (!c->mark)
+        return OK;
+    c->mark->stream = c->last ? c->last : c->mark->seq;
+    c->mark->stream_ms = c->last ? c->last_ms : c->mark->ms;
+    if (c->last)
+        return OK;
+    err e = redis_callf(c->fsck->ctl->redis, &reply, "XLEN %s", c->name);
+    if (e.code == ERR_REDIS_REFUSED)
+        return OK; /* not a stream: a finding already */
+    TRY(e);
+    if (redis_integer(reply, 0) == 0)
+        c->mark->stream = 0;
     return OK;
 }
 
@@ -130,8 +151,11 @@ static err check_stream(struct stream_check *c)
     bool more = true;
     stream_name(c->topic, c->part, c->name);
     snprintf(c->from, sizeof(c->from), "-");
+    if (c->mark && c->mark->seq && !c->fsck->full)
+        snprintf(c->from, sizeof(c->from), "(%" PRId64 "-%" PRId64, c->mark->ms, c->mark->seq);
     while (more)
         TRY(check_page(c, &more));
+    TRY(note_end(c));
     c->fsck->checked++;
     return OK;
 }
@@ -145,6 +169,7 @@ err fsck_streams(struct fsck *fsck)
     for (int topic = TOPIC_NONE + 1; topic < TOPIC_COUNT; topic++)
         for (int part = 0; topic_is(topic) && part < partitions(); part++) {
             struct stream_check c = {.fsck = fsck, .topic = (enum topic)topic, .part = part, .arena = arena};
+            c.mark = fsck_mark_of(fsck, c.topic, part);
             TRY(check_stream(&c));
             ctl_progress("streams", ++done, total);
         }

@@ -17,7 +17,10 @@ static const struct ctl_option import_options[] = {
 static const struct ctl_option tail_options[] = {
     {"topic", "TOPIC", "only that topic"},
     {"type", "TYPE", "only types that begin so: order. or order.placed.v1"},
-    {"all", NULL, "begin with what the streams still hold, not with what comes"},
+    {"types", "PATTERNS", "only types like these: order.*,cart.item-added"},
+    {"key", "KEY", "only that aggregate"},
+    {"from", "TIME", "begin there: RFC 3339, or that long ago (90s 15m 2h 3d)"},
+    {"all", NULL, "begin with what the streams still hold (a lost one: the log), not with what comes"},
     {"max", "N", "end after N events"},
     {0}};
 static const struct ctl_option dlq_ls_options[] = {
@@ -69,6 +72,29 @@ static const struct ctl_option archive_options[] = {
     {"dry-run", NULL, "only show what would be archived"},
     {0}};
 
+static const struct ctl_option grep_options[] = {
+    {"id", "ID", "the event of that id"},
+    {"key", "KEY", "events of that aggregate"},
+    {"correlation", "ID", "events of that command and all that followed from it"},
+    {"types", "PATTERNS", "order.*,cart.item-added"},
+    {"actor", "ACTOR", "user:ID"},
+    {"from", "TIME", "not before: RFC 3339, or that long ago (90s 15m 2h 3d)"},
+    {"to", "TIME", "not after"},
+    {"text", "TEXT", "data that contains it; personal fields are sealed and cannot match"},
+    {"oldest", NULL, "the oldest first, not the newest"},
+    {"limit", "N", "at most N events (default 20)"},
+    {"after", "PLACE", "go on where the last answer ended"},
+    {"scan", "N", "look at N events at most where no index helps (default 50000)"},
+    {0}};
+static const struct ctl_option top_options[] = {{"once", NULL, "one look at everything, also on a terminal"},
+                                                {0}};
+static const struct ctl_option fsck_options[] = {
+    {"full", NULL,
+     "the whole log and all of the streams, not only what came since the last run without findings"},
+    {0}};
+static const struct ctl_option show_options[] = {{"limit", "N", "at most N events (1 to 5000, default 1000)"},
+                                                 {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -80,10 +106,19 @@ const struct verb verbs[] = {
     {"seed", "", 0, "publish the demo catalogue, once", NULL, run_seed},
     {"import", "FILE", 1, "bring a product list (JSON) into the catalogue, updating products of the same sku",
      import_options, run_import},
-    {"bus lag", "", 0, "per partition and group: head, offset, lag, backlog of commands", NULL, run_bus_lag},
+    {"bus top", "", 0, "what the bus does now, every second: rates, lag, owners, parked keys (q ends)",
+     top_options, run_bus_top},
+    {"bus lag", "", 0, "per partition and group: head, offset, lag in events and time, waiting commands",
+     NULL, run_bus_lag},
+    {"bus owners", "", 0, "who owns which partitions, who is alive, what would move", NULL, run_bus_owners},
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
+    {"bus grep", "", 0, "find events by id, key, correlation, type, actor, time or text in their data",
+     grep_options, run_bus_grep},
+    {"bus show", "ID", 1,
+     "the story of an event, command, key or correlation: what caused what, when, and who has seen it",
+     show_options, run_bus_show},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
-     NULL, run_bus_fsck},
+     fsck_options, run_bus_fsck},
     {"bus decode", "", 0, "read the whole event log with this build; exit 1 when it cannot read an event",
      NULL, run_bus_decode},
     {"schemas check", "", 0, "compare the schemas with everything released; exit 1 when one is incompatible",

@@ -37,16 +37,20 @@ static void fsck_summary(struct fsck *fsck)
 
 enum ctl_exit run_bus_fsck(struct ctl *ctl)
 {
-    struct fsck fsck = {.ctl = ctl, .report = buf_new(ctl->arena, 4096)};
+    struct fsck fsck = {.ctl = ctl, .full = ctl_option(ctl, "full"), .report = buf_new(ctl->arena, 4096)};
     fsck.json = json_on(&fsck.report);
     json_open(&fsck.json, '{');
     json_key(&fsck.json, "findings");
     json_open(&fsck.json, '[');
     err e = ctl_connect(ctl, CTL_BUS);
     if (!failed(e))
+        e = fsck_marks_load(&fsck);
+    if (!failed(e))
         e = fsck_sql(&fsck);
     if (!failed(e))
         e = fsck_streams(&fsck);
+    if (!failed(e) && fsck.findings == 0)
+        e = fsck_marks_save(&fsck);
     if (failed(e))
         return ctl_fail(e);
     fsck_summary(&fsck);
