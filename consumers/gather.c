@@ -83,6 +83,7 @@ static void set_message(struct worker *w, struct item *item)
     struct delivery *m = &item->message;
     int64_t expected = 0;
     m->command = item->entry->command;
+    m->replay = w->replays && !m->command;
     m->key = e->partitionkey.n ? e->partitionkey : item->entry->entry;
     m->correlation = e->correlationid;
     m->actor = e->actor;

@@ -107,7 +107,7 @@ static bool connected(const struct worker *w)
 
 /* Plans are made while tables are young and small; a sequential scan would stay in them for ever. All take
  * arrays of any length: what a plan for the very values could win is less than making one each time costs. */
-static const char setup[] =
+const char worker_setup[] =
     "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 static err connect_all(struct worker *w)
@@ -116,7 +116,7 @@ static err connect_all(struct worker *w)
     snprintf(role, sizeof(role), "dd_%s", w->group->name);
     const char *redis_url = conf_str(SET_REDIS_URL).p;
     disconnect(w);
-    TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, setup, &w->pg));
+    TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, worker_setup, &w->pg));
     TRY(redis_open(redis_url, &w->commands));
     TRY(redis_open(redis_url, &w->events));
     TRY(redis_open(redis_url, &w->outward));
@@ -214,14 +214,14 @@ static void skip(struct worker *w, struct item *const *items, size_t n)
         w->skipped_since_ms = clock_mono_ms();
 }
 
-static err flush_skipped(struct worker *w)
+err worker_flush_skipped(struct worker *w, bool now)
 {
-    if (!w->skipped_since_ms || clock_mono_ms() - w->skipped_since_ms < SKIPPED_MS)
+    if (!w->skipped_since_ms || (!now && clock_mono_ms() - w->skipped_since_ms < SKIPPED_MS))
         return OK;
     return process_once(w, NULL, 0);
 }
 
-static err take_batch(struct worker *w)
+err worker_take(struct worker *w)
 {
     struct item **items;
     size_t n;
@@ -255,7 +255,7 @@ static err chores(struct worker *w)
         TRY(read_heal(w));
     }
     TRY(standstill_look(w));
-    return flush_skipped(w);
+    return worker_flush_skipped(w, false);
 }
 
 static int64_t next_chore(const struct worker *w)
@@ -279,7 +279,7 @@ static err turn(struct worker *w)
     if (w->n_read == 0)
         TRY(read_entries(w, next_chore(w)));
     if (w->n_read)
-        TRY(take_batch(w));
+        TRY(worker_take(w));
     return OK;
 }
 
@@ -307,8 +307,7 @@ static void drain(struct worker *w)
         return;
     if (connected(w)) {
         arena_reset(w->arena);
-        w->skipped_since_ms = w->skipped_since_ms ? 1 : 0;
-        if (failed(flush_skipped(w)) || failed(lease_release(w)))
+        if (failed(worker_flush_skipped(w, true)) || failed(lease_release(w)))
             log_warn("leases were not released and will run out", kv("group", w->group->name));
         if (failed(redis_wait(w->outward, 500)))
             log_warn("the last hints may be lost", kv("group", w->group->name));

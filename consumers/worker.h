@@ -39,7 +39,7 @@ struct worker {
     struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */
     struct redis *events;   /* XREAD */
     struct redis *outward;  /* relay and hints */
-    struct relay *relay;
+    struct relay *relay;    /* NULL in a rebuild, which has no Redis: what it commits is told to nobody */
     struct partition *parts;
     size_t n_parts;
     struct arena *parked_arena;
@@ -51,6 +51,7 @@ struct worker {
     size_t n_read;
     bool reading_commands, reading_history; /* a command read is on its way; it reads from 0 */
     bool read_ok, refused;                  /* how the last one was answered */
+    bool replays;                           /* all it reads was handled before: a rebuild */
     int64_t count_commands, count_events;   /* entries per lane to ask for */
     int64_t count_history;                  /* entries per lane the last read from 0 asked for */
     /* monotonic times, ms */
@@ -59,11 +60,17 @@ struct worker {
 };
 
 /* worker.c */
+/* What every connection of a group sets: see there. */
+extern const char worker_setup[];
 struct worker *worker_new(const struct group *group, const char *instance, const atomic_bool *stop);
 struct worker *worker_free(struct worker *w);
 /* Runs until the stop flag is up, then drains: the batch in hand is finished, leases are released. */
 void worker_run(struct worker *w);
 struct partition *worker_partition(const struct worker *w, enum topic topic, int part);
+/* Handles what was read, one batch: committed or parked, or a failure of the servers. */
+err worker_take(struct worker *w) _must_use_;
+/* Commits positions behind events that concern nobody here, when they have waited long enough or now. */
+err worker_flush_skipped(struct worker *w, bool now) _must_use_;
 
 /* lease.c: who owns what. Lease time is PostgreSQL's clock; safety rests on the epoch in the fence. */
 /* Makes missing offset rows. */

@@ -21,6 +21,14 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option rebuild_options[] = {
+    {"verify", NULL, "compare with the live tables by hashes instead of swapping; exit 1 when they differ"},
+    {"force", NULL, "also a group with effects beyond its tables; the effects are not repeated"},
+    {"rate", "N", "at most N events per second (default: as fast as it goes)"},
+    {"status", NULL, "show how far the rebuild of that group is, or how the last one ended"},
+    {"abandon", NULL, "give up the rebuild in hand and drop what it has built"},
+    {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -36,6 +44,8 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"bus rebuild", "GROUP", 1, "build a read model anew from the log beside the live one, and swap",
+     rebuild_options, run_bus_rebuild},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},
