@@ -83,7 +83,6 @@ static void set_message(struct worker *w, struct item *item)
     struct delivery *m = &item->message;
     int64_t expected = 0;
     m->command = item->entry->command;
-    m->replay = w->replays && !m->command;
     m->key = e->partitionkey.n ? e->partitionkey : item->entry->entry;
     m->correlation = e->correlationid;
     m->actor = e->actor;
@@ -103,8 +102,10 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
     set_message(w, item);
     enum message type = item->message.type;
     bool handled = type != MESSAGE_NONE && handlers_has(&w->group->on, type);
-    if (item->fate == ITEM_PARK)
+    if (item->fate == ITEM_PARK) {
+        replay_mark(w, item);
         return;
+    }
     if (!entry->command && !handled)
         item->fate = ITEM_SKIP;
     else if (!handled || message_types[type].command != entry->command ||
@@ -112,6 +113,7 @@ static void make_item(struct worker *w, struct entry *entry, struct partition *p
         offend(item, "unknown-type", entry->envelope.type);
     else
         decode(w, item, &message_types[type]);
+    replay_mark(w, item);
     standstill_meet(w, item);
 }
 

@@ -18,12 +18,16 @@ struct group {
     const char *name;
     enum effects effects;
     enum start start;
+    bool idempotent; /* an event handled twice leaves the rows as they were: a range may be replayed on top */
     const struct table *const *tables; /* owned, NULL-terminated; written in this order */
     struct handlers on;
 };
 
 /* All groups of the shop, in an explicit list (consumers/groups.c), NULL-terminated. */
 extern const struct group *const groups[];
+
+/* NULL when there is none of that name. */
+const struct group *group_find(const char *name);
 
 /* The message in hand. Everything is borrowed from the batch. */
 struct delivery {

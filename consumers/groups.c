@@ -11,3 +11,11 @@ const struct group *const groups[] = {
 #undef GROUP
     NULL,
 };
+
+const struct group *group_find(const char *name)
+{
+    for (size_t i = 0; groups[i]; i++)
+        if (strcmp(groups[i]->name, name) == 0)
+            return groups[i];
+    return NULL;
+}

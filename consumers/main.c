@@ -3,8 +3,8 @@
  * group: while one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest
  * free number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
  * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
- * second SIGTERM ends it on the spot, which is safe by design. `--rebuild GROUP` does one rebuild instead
- * (rebuild.h), for daydreamctl, and takes no part in the groups' work.
+ * second SIGTERM ends it on the spot, which is safe by design. With an errand on its command
+ * line (errand.h) it does that instead, for daydreamctl, and takes no part in the groups' work.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,8 @@
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/meta.h"
-#include "consumers/rebuild.h"
+#include "consumers/errand.h"
+#include "consumers/worker.h"
 
 enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64 };
 
@@ -120,40 +121,13 @@ static bool ready(void)
     return yes;
 }
 
-/* --rebuild GROUP [--verify] [--force] [--rate N], as daydreamctl passes them on; false: other words. */
-static bool rebuild_words(int argc, char **argv, struct rebuild_options *ret)
-{
-    if (argc < 3 || strcmp(argv[1], "--rebuild") != 0)
-        return false;
-    *ret = (struct rebuild_options){.group = argv[2]};
-    for (int i = 3; i < argc; i++) {
-        bool rate = strcmp(argv[i], "--rate") == 0 && i + 1 < argc;
-        ret->verify |= strcmp(argv[i], "--verify") == 0;
-        ret->forced |= strcmp(argv[i], "--force") == 0;
-        if (rate && failed(str_int64(str_of(argv[++i]), &ret->rate)))
-            return false;
-    }
-    return true;
-}
-
-static int rebuild_only(const struct rebuild_options *options)
-{
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody would see its progress */
-    catch_signals();
-    err e = conf_load("daydream-consumers");
-    if (failed(e)) {
-        fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
-        return REBUILD_USAGE;
-    }
-    return rebuild_run(options, &stop);
-}
-
 int main(int argc, char **argv)
 {
     char instance[96];
-    struct rebuild_options rebuild;
-    if (rebuild_words(argc, argv, &rebuild))
-        return rebuild_only(&rebuild);
+    if (errand_named(argc, argv)) {
+        catch_signals();
+        return errand_run(argc, argv, &stop);
+    }
     if (argc > 1) {
         conf_print(stdout, false, false);
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;

@@ -168,7 +168,7 @@ static void send_command_read(struct worker *w)
 static bool reads_events(const struct worker *w, const struct partition *p)
 {
     const struct standstill *s = &w->standstill;
-    return p->owned && !(s->active && !s->passed && !s->late && s->at == p);
+    return p->owned && replay_may_read(p) && !(s->active && !s->passed && !s->late && s->at == p);
 }
 
 static void send_event_read(struct worker *w)

@@ -38,14 +38,6 @@ struct rebuild {
 
 /* ---- what is refused ---- */
 
-static const struct group *group_find(const char *name)
-{
-    for (size_t i = 0; groups[i]; i++)
-        if (strcmp(groups[i]->name, name) == 0)
-            return groups[i];
-    return NULL;
-}
-
 static bool handles_commands(const struct group *group)
 {
     for (int m = MESSAGE_NONE + 1; m < MESSAGE_COUNT; m++)

@@ -24,6 +24,10 @@ enum {
     PACE_MS = 100
 };
 
+/* Pages of the log come by its key, in its order: the plan for any limit would rather collect what is left of
+ * a partition and sort it, anew for each page. */
+static const char filler_setup[] = "SET synchronous_commit = off; SET enable_bitmapscan = off";
+
 static const struct pg_stmt read_offsets = {
     "rebuild_offsets", "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1"};
 
@@ -65,9 +69,8 @@ static err open_worker(struct filling *f, const struct group *group, size_t n)
     struct worker *w = f->workers[n] = worker_new(group, "rebuild", f->stop);
     w->replays = true;
     snprintf(role, sizeof(role), "dd_%s", group->name);
-    snprintf(setup, sizeof(setup),
-             "%s; SET synchronous_commit = off; SET search_path = \"rebuild_%s\", public", worker_setup,
-             group->name);
+    snprintf(setup, sizeof(setup), "%s; %s; SET search_path = \"rebuild_%s\", public", worker_setup,
+             filler_setup, group->name);
     TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, setup, &w->pg));
     if (n == 0)
         TRY(store_fence(w->pg));

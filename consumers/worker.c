@@ -43,7 +43,8 @@ static void add_partition(struct worker *w, enum topic topic, int part)
 static void make_partitions(struct worker *w)
 {
     w->parts = calloc((size_t)TOPIC_COUNT * (size_t)partitions(), sizeof(*w->parts));
-    if (!w->parts)
+    w->replays_of = calloc((size_t)TOPIC_COUNT * (size_t)partitions(), sizeof(*w->replays_of));
+    if (!w->parts || !w->replays_of)
         abort();
     for (int part = 0; part < partitions(); part++)
         for (int topic = 1; topic < TOPIC_COUNT; topic++)
@@ -94,6 +95,7 @@ struct worker *worker_free(struct worker *w)
     disconnect(w);
     arena_free(w->arena);
     arena_free(w->parked_arena);
+    free(w->replays_of);
     free(w->parts);
     free(w);
     return NULL;
@@ -237,6 +239,7 @@ err worker_take(struct worker *w)
     err e = process(w, items, n);
     if (offends(e))
         e = process_singly(w, items, n);
+    replay_pace(w, items, n);
     standstill_end(w);
     return e;
 }

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "bus/relay.h"
+#include "bus/type_filter.h"
 #include "consumers/batch.h"
 
 struct parked_key {
@@ -29,6 +30,14 @@ struct standstill {
     int64_t deadline_ms, next_look_ms; /* monotonic */
 };
 
+/* A range that this group handles again (replay.c). */
+struct replay {
+    int64_t to_seq, reset_seq; /* up to to_seq it is handled again, up to reset_seq it was handled before */
+    int64_t rate;              /* events per second at most, 0: no limit */
+    int64_t next_ms;           /* monotonic: not read before */
+    struct type_filter types;
+};
+
 struct worker {
     const struct group *group;
     const char *instance; /* stable name of this process among the group's members */
@@ -45,6 +54,7 @@ struct worker {
     struct arena *parked_arena;
     struct parked_key *parked;
     size_t n_parked, parked_cap;
+    struct replay *replays_of; /* one per partition, for their `replay` */
     struct standstill standstill;
     /* what the reads brought, in the batch's arena */
     struct entry *read;
@@ -112,6 +122,17 @@ void standstill_end(struct worker *w);
 
 /* flush.c: one transaction, then relay, acknowledgement and hints. */
 err flush(struct worker *w, struct batch *b) _must_use_;
+
+/* replay.c */
+/* Reads which ranges are to be handled again; forgets those that are passed. */
+err replay_load(struct worker *w) _must_use_;
+/* Marks an event that was handled before (commands are not concerned), and passes over it when its range or
+ * types do not ask for it. */
+void replay_mark(const struct worker *w, struct item *item);
+/* Whether a partition may be read now: no faster than its replay allows. */
+bool replay_may_read(const struct partition *p);
+/* After a batch: when what was replayed in it allows the next. */
+void replay_pace(struct worker *w, struct item *const *items, size_t n);
 
 /* parked.c */
 err parked_load(struct worker *w) _must_use_;

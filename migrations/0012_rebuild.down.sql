@@ -6,6 +6,9 @@ BEGIN
         PERFORM rebuild_drop(s);
     END LOOP;
 END $$;
+DROP FUNCTION replays(text),
+    replay_begin(text, text[], bigint[], bigint[], bigint[], bigint[], text, bigint, bigint);
+DROP TABLE replay;
 DROP FUNCTION rebuild_end(text, text, text, bigint), rebuild_swap(text, bigint), rebuild_hash(text, text),
     rebuild_analyze(text, text[]), rebuild_positions(text),
     rebuild_begin(text, text, text, bigint, text[], text[], bigint[]), rebuild_drop(text), rebuild_copy(text, text),

@@ -196,8 +196,54 @@ BEGIN
     UPDATE rebuild r SET state = state, result = result, ended_ms = now_ms WHERE r.grp = grp;
 END $$;
 
+-- Ranges that are being handled again, a row per partition. The group's offset went back to from_seq - 1; up to reset_seq,
+-- where it had been, everything was handled before: whether an event is repeated is a comparison of integers.
+CREATE TABLE replay (
+    grp text NOT NULL,
+    topic text NOT NULL,
+    part int NOT NULL,
+    from_seq bigint NOT NULL,
+    to_seq bigint NOT NULL,        -- between to_seq and reset_seq nothing is handled again
+    reset_seq bigint NOT NULL,
+    types text NOT NULL,           -- patterns of bus/type_filter.h, '' for all
+    rate bigint NOT NULL,          -- events per second of this partition at most, 0: no limit
+    begun_ms bigint NOT NULL,
+    PRIMARY KEY (grp, topic, part)
+);
+
+-- Sends a group back. Raising the epoch voids the flush that is under way; whoever takes the partition again reads the
+-- row first. mss: the time of the event before each from. Partitions that are not as far as their from are left alone.
+CREATE FUNCTION replay_begin(grp text, topics text[], parts bigint[], froms bigint[], tos bigint[], mss bigint[],
+                             types text, rate bigint, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    x record;
+    n bigint := 0;
+BEGIN
+    FOR x IN SELECT u.*, o.seq FROM unnest(topics, parts, froms, tos, mss) AS u(topic, part, from_seq, to_seq, ms)
+             JOIN consumer_offset o ON o.grp = replay_begin.grp AND o.topic = u.topic AND o.part = u.part
+             ORDER BY u.topic, u.part FOR UPDATE OF o LOOP
+        CONTINUE WHEN x.from_seq > x.seq OR x.from_seq > x.to_seq;
+        INSERT INTO replay VALUES (replay_begin.grp, x.topic, x.part, x.from_seq, least(x.to_seq, x.seq), x.seq,
+                                   replay_begin.types, replay_begin.rate, now_ms);
+        UPDATE consumer_offset o SET seq = x.from_seq - 1, ms = x.ms, epoch = epoch + 1
+            WHERE o.grp = replay_begin.grp AND o.topic = x.topic AND o.part = x.part;
+        n := n + 1;
+    END LOOP;
+    RETURN n;
+END $$;
+
+-- What a group has in hand; forgets what it has passed.
+CREATE FUNCTION replays(grp text) RETURNS SETOF replay LANGUAGE sql VOLATILE SECURITY DEFINER
+    SET search_path = public, pg_temp AS $$
+    DELETE FROM replay r USING consumer_offset o WHERE r.grp = replays.grp AND o.grp = r.grp AND o.topic = r.topic
+        AND o.part = r.part AND o.seq >= r.reset_seq;
+    SELECT * FROM replay r WHERE r.grp = replays.grp
+$$;
+
 -- Functions that make and drop tables are for whoever owns the shop's tables.
 REVOKE EXECUTE ON FUNCTION rebuild_obstacle(text[]), rebuild_copy(text, text), rebuild_drop(text),
     rebuild_begin(text, text, text, bigint, text[], text[], bigint[]), rebuild_positions(text),
     rebuild_analyze(text, text[]), rebuild_hash(text, text), rebuild_swap(text, bigint),
-    rebuild_end(text, text, text, bigint) FROM PUBLIC;
+    rebuild_end(text, text, text, bigint),
+    replay_begin(text, text[], bigint[], bigint[], bigint[], bigint[], text, bigint, bigint) FROM PUBLIC;

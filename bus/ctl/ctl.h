@@ -89,6 +89,7 @@ enum ctl_exit run_import(struct ctl *ctl);
 enum ctl_exit run_bus_lag(struct ctl *ctl);
 enum ctl_exit run_bus_tail(struct ctl *ctl);
 enum ctl_exit run_bus_fsck(struct ctl *ctl);
+enum ctl_exit run_bus_replay(struct ctl *ctl);
 enum ctl_exit run_bus_rebuild(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);
 enum ctl_exit run_faults(struct ctl *ctl);

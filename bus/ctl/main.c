@@ -21,6 +21,14 @@ static const struct ctl_option tail_options[] = {
     {"max", "N", "end after N events"},
     {0}};
 
+static const struct ctl_option replay_options[] = {
+    {"from", "POINT", "a time (2026-11-24, RFC 3339), a sequence number, or TOPIC.PP:N (required)"},
+    {"to", "POINT", "up to there: before that time, or including that number (default: where the group is)"},
+    {"types", "PATTERNS", "only these events: order.*,cart.item-added"},
+    {"rate", "N", "at most N events per second"},
+    {"allow-effects", NULL, "also a group with effects beyond its tables; the effects are not repeated"},
+    {"dry-run", NULL, "only say how many events of which types that would be"},
+    {0}};
 static const struct ctl_option rebuild_options[] = {
     {"verify", NULL, "compare with the live tables by hashes instead of swapping; exit 1 when they differ"},
     {"force", NULL, "also a group with effects beyond its tables; the effects are not repeated"},
@@ -44,6 +52,8 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"bus replay", "GROUP", 1, "let a group handle a range of its events again", replay_options,
+     run_bus_replay},
     {"bus rebuild", "GROUP", 1, "build a read model anew from the log beside the live one, and swap",
      rebuild_options, run_bus_rebuild},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},

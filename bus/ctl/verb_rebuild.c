@@ -5,16 +5,12 @@
  * terminal shows the same, and a rebuild that was killed goes on when the same command is given again.
  */
 #include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
-#include "bus/ctl/ctl.h"
+#include "bus/ctl/errand.h"
 
-enum { LOOK_MS = 200, LINE_MS = 5000, WORDS = 10 };
+enum { LINE_MS = 5000 };
 enum { DIFFERS = 4 }; /* how the child ends when a comparison found something (consumers/rebuild.h) */
 
 static const struct pg_stmt select_rebuild = {
@@ -67,12 +63,12 @@ struct progress {
 };
 
 /* One line that is overwritten on a terminal, a line every few seconds in a pipe. */
-static void show_progress(struct progress *p, const struct look *l, bool last)
+static void show_progress(struct progress *p, const struct look *l)
 {
     int64_t now = clock_mono_ms(), spent = now - p->first_ms;
     int64_t rate = spent > 0 ? (l->done - p->first_done) * 1000 / spent : 0;
     int64_t left = l->total > l->done ? l->total - l->done : 0;
-    if (!p->terminal && !last && now - p->line_ms < LINE_MS)
+    if (!p->terminal && now - p->line_ms < LINE_MS)
         return;
     p->line_ms = now;
     fprintf(stderr, "%s%" PRId64 " of %" PRId64 " events (%d %%), %" PRId64 " events/s, ",
@@ -82,11 +78,12 @@ static void show_progress(struct progress *p, const struct look *l, bool last)
         fprintf(stderr, "%" PRId64 " s left", left / rate);
     else
         fputs(left ? "counting" : "at the end", stderr);
-    fputs(p->terminal ? (last ? "\033[K\n" : "\033[K") : "\n", stderr);
+    fputs(p->terminal ? "\033[K" : "\n", stderr);
 }
 
-static err look_on(struct ctl *ctl, struct progress *p)
+static err look_on(struct ctl *ctl, void *data)
 {
+    struct progress *p = data;
     struct look l;
     TRY(look(ctl, &l));
     if (l.known && str_is(l.state, "filling")) {
@@ -95,7 +92,7 @@ static err look_on(struct ctl *ctl, struct progress *p)
             p->first_done = l.done;
             p->line_ms = p->first_ms - LINE_MS;
         }
-        show_progress(p, &l, false);
+        show_progress(p, &l);
     }
     pg_result_free(l.positions);
     return OK;
@@ -103,16 +100,11 @@ static err look_on(struct ctl *ctl, struct progress *p)
 
 /* ---- the child ---- */
 
-/* daydream-consumers of this very build lies beside this program. */
-static void become_consumers(const struct ctl *ctl)
+static err run_child(struct ctl *ctl, int *ret)
 {
-    char path[4200];
-    const char *words[WORDS] = {"daydream-consumers", "--rebuild", ctl->args[0]};
-    size_t n = 3;
-    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof("daydream-consumers"));
-    while (length > 0 && path[length - 1] != '/')
-        length--;
-    snprintf(path + (length > 0 ? length : 0), sizeof("daydream-consumers"), "daydream-consumers");
+    struct progress p = {.terminal = isatty(STDERR_FILENO)};
+    const char *words[ERRAND_WORDS] = {"--rebuild", ctl->args[0]};
+    size_t n = 2;
     if (ctl_option(ctl, "verify"))
         words[n++] = "--verify";
     if (ctl_option(ctl, "force"))
@@ -121,53 +113,10 @@ static void become_consumers(const struct ctl *ctl)
         words[n++] = "--rate";
         words[n++] = ctl_option(ctl, "rate");
     }
-    setenv("LOG_LEVEL", "error", 1);
-    execv(path, (char **)(uintptr_t)words);
-    fprintf(stderr, "daydreamctl: %s cannot be run\n", path);
-    _exit(CTL_INFRASTRUCTURE);
-}
-
-/* The child holds the other end of the pipe as long as it lives. */
-static err watch(struct ctl *ctl, pid_t pid, int alive)
-{
-    struct progress p = {.terminal = isatty(STDERR_FILENO)};
-    struct pollfd end = {.fd = alive, .events = POLLIN};
-    bool told = false;
-    while (poll(&end, 1, LOOK_MS) <= 0 || !end.revents) {
-        if (ctl_stop && !told)
-            kill(pid, SIGTERM);
-        told = ctl_stop;
-        TRY(look_on(ctl, &p));
-    }
+    err e = errand_run(ctl, words, look_on, &p, ret);
     if (p.first_ms && p.terminal)
         fputs("\n", stderr);
-    return OK;
-}
-
-static err run_child(struct ctl *ctl, enum ctl_exit *ret)
-{
-    int ends[2], status = 0;
-    if (pipe(ends) != 0)
-        return FAIL(INTERNAL, "no pipe");
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[0]);
-        become_consumers(ctl);
-    }
-    close(ends[1]);
-    err e = pid < 0 ? FAIL(INTERNAL, "no child process") : watch(ctl, pid, ends[0]);
-    close(ends[0]);
-    if (pid > 0) {
-        if (failed(e))
-            kill(pid, SIGTERM);
-        waitpid(pid, &status, 0);
-    }
-    TRY(e);
-    if (!WIFEXITED(status))
-        return FAIL(UNAVAILABLE, "the rebuild ended by signal %d; the same command goes on where it was",
-                    WTERMSIG(status));
-    *ret = (enum ctl_exit)WEXITSTATUS(status);
-    return OK;
+    return e;
 }
 
 /* ---- what came of it ---- */
@@ -286,13 +235,11 @@ static err rebuild(struct ctl *ctl, enum ctl_exit *ret)
         return abandon(ctl, ret);
     if (ctl_option(ctl, "status"))
         return show(ctl, ret);
-    ctl_catch_signals();
-    TRY(run_child(ctl, ret));
-    enum ctl_exit shown = CTL_OK;
-    bool differs = (int)*ret == DIFFERS;
-    if (differs)
-        *ret = CTL_FINDINGS;
-    return *ret == CTL_OK || differs ? show(ctl, &shown) : OK;
+    int status;
+    TRY(run_child(ctl, &status));
+    *ret = status == DIFFERS ? CTL_FINDINGS : (enum ctl_exit)status;
+    enum ctl_exit shown;
+    return status == CTL_OK || status == DIFFERS ? show(ctl, &shown) : OK;
 }
 
 enum ctl_exit run_bus_rebuild(struct ctl *ctl)
