@@ -28,6 +28,8 @@ extern const struct group *const groups[];
 
 /* NULL when there is none of that name. */
 const struct group *group_find(const char *name);
+/* Its rows come from commands too, so the log alone does not tell them. */
+bool group_handles_commands(const struct group *group);
 
 /* The message in hand. Everything is borrowed from the batch. */
 struct delivery {

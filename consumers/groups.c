@@ -19,3 +19,11 @@ const struct group *group_find(const char *name)
             return groups[i];
     return NULL;
 }
+
+bool group_handles_commands(const struct group *group)
+{
+    for (int m = MESSAGE_NONE + 1; m < MESSAGE_COUNT; m++)
+        if (message_types[m].command && handlers_has(&group->on, (enum message)m))
+            return true;
+    return false;
+}

@@ -38,20 +38,12 @@ struct rebuild {
 
 /* ---- what is refused ---- */
 
-static bool handles_commands(const struct group *group)
-{
-    for (int m = MESSAGE_NONE + 1; m < MESSAGE_COUNT; m++)
-        if (message_types[m].command && handlers_has(&group->on, (enum message)m))
-            return true;
-    return false;
-}
-
 static err check_group(const struct rebuild *r)
 {
     const struct group *group = r->group;
     if (!group)
         return FAIL(INVALID, "there is no group %s", r->options->group);
-    if (handles_commands(group))
+    if (group_handles_commands(group))
         return FAIL(
             INVALID,
             "%s handles commands: its rows come from them, and the log holds events only; it cannot be"

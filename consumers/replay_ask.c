@@ -50,6 +50,11 @@ struct asking {
 static err check_group(const struct asking *a)
 {
     const struct group *group = a->group;
+    if (!group->idempotent && group_handles_commands(group))
+        return FAIL(
+            INVALID,
+            "%s may not handle an event twice, and its rows come from commands too: it cannot be replayed",
+            group->name);
     if (!group->idempotent)
         return FAIL(INVALID,
                     "%s would count what it handles twice: a range cannot be replayed on top of its rows;"

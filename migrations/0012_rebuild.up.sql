@@ -106,14 +106,13 @@ END $$;
 CREATE FUNCTION rebuild_positions(grp text) RETURNS TABLE (topic text, part int, seq bigint, head bigint, live bigint)
     LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF to_regclass(format('%I.consumer_offset', 'rebuild_' || grp)) IS NULL THEN
-        RETURN;
-    END IF;
     RETURN QUERY EXECUTE format(
         'SELECT s.topic, s.part, s.seq, coalesce(h.seq, 0), coalesce(o.seq, 0) FROM %I.consumer_offset s'
         ' LEFT JOIN public.stream_head h ON h.topic = s.topic AND h.part = s.part'
         ' LEFT JOIN public.consumer_offset o ON o.grp = s.grp AND o.topic = s.topic AND o.part = s.part'
         ' ORDER BY s.topic, s.part', 'rebuild_' || grp);
+EXCEPTION WHEN undefined_table OR invalid_schema_name THEN
+    RETURN; -- none, or it has just been dropped
 END $$;
 
 -- Fresh statistics: the first plans that readers make on a swapped table must not be those of an empty one.

@@ -24,11 +24,14 @@ static enum answer see_confirmed(struct batch *b, const struct order_confirmed *
     return ANSWER_DONE;
 }
 
+static const struct table *const no_tables[] = {NULL};
+
 static const struct group seer = {
     .name = "reports", /* whose role exists */
     .effects = EFFECTS_EXTERNAL,
     .start = START_EARLIEST,
     .idempotent = true,
+    .tables = no_tables,
     .on = {.order_confirmed = {NULL, see_confirmed}},
 };
 
