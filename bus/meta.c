@@ -149,6 +149,17 @@ err meta_check(struct pg *pg, struct redis *redis)
     return e;
 }
 
+err meta_check_pg(struct pg *pg)
+{
+    int p = 0;
+    err e = meta_read(pg, &p);
+    if (e.code == ERR_UNAVAILABLE)
+        return FAIL(CONFIG, "the database is not migrated: run daydreamctl migrate up");
+    TRY(e);
+    partitions_set(p);
+    return OK;
+}
+
 /* A role that does not exist yet is refused as SQL: the migration makes it. */
 static err open_both(struct pg **pg, const char *role, struct redis **redis)
 {

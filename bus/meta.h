@@ -11,6 +11,8 @@
 /* Reads bus_meta from PostgreSQL, mirrors it to the hash bus:meta, sets partitions(). CONFIG with a clear
  * text on a mismatch between the two, a schema that is not migrated, or a Redis that would lose data. */
 err meta_check(struct pg *pg, struct redis *redis) _must_use_;
+/* The same from PostgreSQL alone, for who does without Redis: sets partitions(). */
+err meta_check_pg(struct pg *pg) _must_use_;
 /* Opens both connections as DATABASE_URL and REDIS_URL say (PostgreSQL as that role, NULL for none, without
  * sequential scans: plans cached while tables are young would keep them) and does the same, waiting with
  * backoff for servers that do not answer yet and for a schema that is not there yet. False, with nothing

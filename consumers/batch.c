@@ -32,6 +32,12 @@ int64_t batch_now(const struct batch *b)
     return b->now;
 }
 
+int64_t batch_time(const struct batch *b)
+{
+    const struct entry *entry = b->current->entry;
+    return entry && !entry->command ? entry->ms : b->now;
+}
+
 struct arena *batch_arena(struct batch *b)
 {
     return b->arena;
@@ -127,14 +133,26 @@ enum answer not_yet(struct batch *b, enum topic topic, struct str key)
     return ANSWER_NOT_YET;
 }
 
+/* What was handled before has had its effects. A group that declares none is not muted: it is caught
+ * (flush.c).
+ */
+static bool muted(const struct batch *b)
+{
+    return b->current->message.replay && b->group->effects != EFFECTS_NONE;
+}
+
 void complete(struct batch *b, struct uuid command, int http, struct str result)
 {
+    if (muted(b))
+        return;
     *list_add(b->arena, &b->completions) = (struct completion){command, true, http, result};
 }
 
 void complete_rejected(struct batch *b, struct uuid command, enum err_code code, const char *detail, ...)
 {
     va_list args;
+    if (muted(b))
+        return;
     va_start(args, detail);
     struct str result = problem(b, code, STR_NONE, detail, args);
     va_end(args);
@@ -153,6 +171,8 @@ static void set_cause(struct envelope *e, const struct delivery *cause, struct a
 
 void batch_emit(struct batch *b, enum message type, struct str key, const void *data)
 {
+    if (muted(b))
+        return;
     struct str text = message_encode(type, data, b->arena, &type);
     struct event event =
         event_new(&message_types[type], str_of(b->group->name), arena_str(b->arena, key), text, b->arena);
@@ -175,6 +195,8 @@ static struct timer_change *timer_change(struct batch *b, const char *name, stru
 void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms, enum message type,
                const void *data)
 {
+    if (muted(b))
+        return;
     struct timer_change *change = timer_change(b, name, key);
     change->cancel = false;
     change->due_ms = due_ms;
@@ -184,11 +206,14 @@ void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms
 
 void timer_cancel(struct batch *b, const char *name, struct str key)
 {
-    timer_change(b, name, key)->cancel = true;
+    if (!muted(b))
+        timer_change(b, name, key)->cancel = true;
 }
 
 void job_add(struct batch *b, const char *kind, struct str key, struct str payload)
 {
+    if (muted(b))
+        return;
     *list_add(b->arena, &b->jobs) = (struct job_request){
         .id = batch_uuid(b),
         .kind = kind,

@@ -184,6 +184,8 @@ static void park_followers(struct worker *w, struct batch *b, struct item *item)
         parked_has(w, item->entry->topic, item->message.key)) {
         item->fate = ITEM_PARK;
         item->park_reason = "behind-parked";
+        if (item->message.replay && !w->replays)
+            item->fate = ITEM_SKIP; /* it waits in dead_letter already */
     }
     if (item->fate == ITEM_PARK)
         parked_add(w, item->entry->topic, item->message.key);

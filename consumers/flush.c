@@ -206,10 +206,18 @@ static bool parks(const struct batch *b)
     return false;
 }
 
+/* What a group declares is what its handlers may do: a read model that emits could not be built anew. */
+static bool exceeds(const struct batch *b)
+{
+    return b->group->effects == EFFECTS_NONE && (b->events.n || b->jobs.n || b->timers.n || b->completions.n);
+}
+
 err flush(struct worker *w, struct batch *b)
 {
     _cleanup_(pg_result_freep) struct pg_result *completed = NULL;
     int64_t start = clock_mono_ns();
+    if (exceeds(b))
+        return FAIL(POISON, "group %s declares no effects and has some", b->group->name);
     mark_partitions(w, b);
     refuse_late(b);
     if (parks(b) && FAULT(RUNNER_BEFORE_PARK))
@@ -222,5 +230,5 @@ err flush(struct worker *w, struct batch *b)
     leave_cut(b);
     if (parks(b) && FAULT(RUNNER_AFTER_PARK))
         return FAIL(REDIS_DOWN, "fault injected after parking");
-    return tell(w, b, completed);
+    return w->relay ? tell(w, b, completed) : OK;
 }

@@ -102,8 +102,10 @@ void gather_item(struct worker *w, struct entry *entry, struct partition *p, str
     set_message(w, item);
     enum message type = item->message.type;
     bool handled = type != MESSAGE_NONE && handlers_has(&w->group->on, type);
-    if (item->fate == ITEM_PARK)
+    if (item->fate == ITEM_PARK) {
+        replay_mark(w, item);
         return;
+    }
     if (!entry->command && !handled)
         item->fate = ITEM_SKIP;
     else if (!handled || message_types[type].command != entry->command ||
@@ -111,6 +113,7 @@ void gather_item(struct worker *w, struct entry *entry, struct partition *p, str
         offend(item, "unknown-type", entry->envelope.type);
     else
         decode(w, item);
+    replay_mark(w, item);
     standstill_meet(w, item);
 }
 

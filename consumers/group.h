@@ -18,6 +18,7 @@ struct group {
     const char *name;
     enum effects effects;
     enum start start;
+    bool idempotent; /* an event handled twice leaves the rows as they were: a range may be replayed on top */
     const struct table *const *tables; /* owned, NULL-terminated; written in this order */
     struct handlers on;
 };
@@ -25,10 +26,16 @@ struct group {
 /* All groups of the shop, in an explicit list (consumers/groups.c), NULL-terminated. */
 extern const struct group *const groups[];
 
+/* NULL when there is none of that name. */
+const struct group *group_find(const char *name);
+/* Its rows come from commands too, so the log alone does not tell them. */
+bool group_handles_commands(const struct group *group);
+
 /* The message in hand. Everything is borrowed from the batch. */
 struct delivery {
     enum message type;
     bool command;
+    bool replay;    /* handled before: rows change, but what the handler emits or asks for is dropped */
     bool final;     /* NOT_YET was answered once and the fact is still missing: decide */
     struct uuid id; /* of the command or event */
     struct str key; /* partition key: the aggregate's id as text */
@@ -39,6 +46,9 @@ struct delivery {
 const struct delivery *batch_message(const struct batch *b);
 /* Wall clock of the batch, ms; the same for all its messages. */
 int64_t batch_now(const struct batch *b);
+/* When the message in hand was written, ms: of an event the time in the log, which is the same whenever it is
+ * handled. A read model that keeps times keeps these, or it could not be compared with its rebuild. */
+int64_t batch_time(const struct batch *b);
 struct arena *batch_arena(struct batch *b);
 /* A new id for something made by the message in hand. */
 struct uuid batch_uuid(struct batch *b);

@@ -268,6 +268,7 @@ err lease_turn(struct worker *w)
         if (FAULT(RUNNER_AFTER_CLAIM))
             return FAIL(PG_DOWN, "fault injected after taking leases");
     }
+    TRY(replay_load(w));
     return parked_load(w);
 }
 

@@ -3,7 +3,8 @@
  * group: while one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest
  * free number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
  * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
- * second SIGTERM ends it on the spot, which is safe by design.
+ * second SIGTERM ends it on the spot, which is safe by design. With an errand on its command
+ * line (errand.h) it does that instead, for daydreamctl, and takes no part in the groups' work.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include "bus/base/log.h"
 #include "bus/message.h"
 #include "bus/meta.h"
+#include "consumers/errand.h"
 #include "consumers/watchdog.h"
 
 enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64 };
@@ -134,6 +136,10 @@ static bool ready(void)
 int main(int argc, char **argv)
 {
     char instance[96];
+    if (errand_named(argc, argv)) {
+        catch_signals();
+        return errand_run(argc, argv, &stop);
+    }
     if (argc > 1) {
         conf_print(stdout, false, false);
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;

@@ -219,6 +219,7 @@ const struct group payments_group = {
     .name = "payments",
     .effects = EFFECTS_EXTERNAL,
     .start = START_EARLIEST,
+    .idempotent = true,
     .tables = tables,
     .on =
         {

@@ -219,7 +219,7 @@ static void send_command_read(struct worker *w)
 static bool reads_events(const struct worker *w, const struct partition *p)
 {
     const struct standstill *s = &w->standstill;
-    return p->owned && !(stands_still(s) && s->at == p);
+    return p->owned && replay_may_read(p) && !(stands_still(s) && s->at == p);
 }
 
 static void send_event_read(struct worker *w)

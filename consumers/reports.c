@@ -92,7 +92,7 @@ static enum answer order_confirmed(struct batch *b, const struct order_confirmed
         sales->orders++;
         sales->units += line->quantity;
         sales->revenue += line->line_total;
-        sales->updated_ms = batch_now(b);
+        sales->updated_ms = batch_time(b);
         row_save(b, sales);
         row_delete(b, line);
     }
@@ -141,7 +141,7 @@ static enum answer stock_ran_low(struct batch *b, const struct stock_ran_low *e)
     low->product_id = e->product_id;
     low->available = e->available;
     low->times++;
-    low->last_ms = batch_now(b);
+    low->last_ms = batch_time(b);
     row_save(b, low);
     return ANSWER_DONE;
 }

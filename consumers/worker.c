@@ -44,7 +44,8 @@ static void add_partition(struct worker *w, enum topic topic, int part)
 static void make_partitions(struct worker *w)
 {
     w->parts = calloc((size_t)TOPIC_COUNT * (size_t)partitions(), sizeof(*w->parts));
-    if (!w->parts)
+    w->replays_of = calloc((size_t)TOPIC_COUNT * (size_t)partitions(), sizeof(*w->replays_of));
+    if (!w->parts || !w->replays_of)
         abort();
     for (int part = 0; part < partitions(); part++)
         for (int topic = 1; topic < TOPIC_COUNT; topic++)
@@ -96,6 +97,7 @@ struct worker *worker_free(struct worker *w)
     worker_disconnect(w);
     arena_free(w->arena);
     arena_free(w->parked_arena);
+    free(w->replays_of);
     free(w->parts);
     free(w);
     return NULL;
@@ -109,7 +111,7 @@ static bool connected(const struct worker *w)
 
 /* Plans are made while tables are young and small; a sequential scan would stay in them for ever. All take
  * arrays of any length: what a plan for the very values could win is less than making one each time costs. */
-static const char setup[] =
+const char worker_setup[] =
     "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 static err connect_all(struct worker *w)
@@ -118,7 +120,7 @@ static err connect_all(struct worker *w)
     snprintf(role, sizeof(role), "dd_%s", w->group->name);
     const char *redis_url = conf_str(SET_REDIS_URL).p;
     worker_disconnect(w);
-    TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, setup, &w->pg));
+    TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, worker_setup, &w->pg));
     TRY(redis_open(redis_url, &w->commands));
     TRY(redis_open(redis_url, &w->events));
     TRY(redis_open(redis_url, &w->outward));
@@ -225,14 +227,14 @@ static void skip(struct worker *w, struct item *const *items, size_t n)
         w->skipped_since_ms = clock_mono_ms();
 }
 
-static err flush_skipped(struct worker *w)
+err worker_flush_skipped(struct worker *w, bool now)
 {
-    if (!w->skipped_since_ms || clock_mono_ms() - w->skipped_since_ms < SKIPPED_MS)
+    if (!w->skipped_since_ms || (!now && clock_mono_ms() - w->skipped_since_ms < SKIPPED_MS))
         return OK;
     return process_once(w, NULL, 0);
 }
 
-static err take_batch(struct worker *w)
+err worker_take(struct worker *w)
 {
     struct item **items;
     size_t n;
@@ -251,6 +253,7 @@ static err take_batch(struct worker *w)
         e = suspect_process(w, items + trusted, n - trusted);
     if (!failed(e))
         suspect_end(w);
+    replay_pace(w, items, n);
     standstill_end(w);
     return e;
 }
@@ -270,7 +273,7 @@ static err chores(struct worker *w)
     }
     TRY(standstill_look(w));
     TRY(retry_look(w));
-    return flush_skipped(w);
+    return worker_flush_skipped(w, false);
 }
 
 static int64_t next_chore(const struct worker *w)
@@ -296,7 +299,7 @@ static err turn(struct worker *w)
     if (w->n_read == 0)
         TRY(read_entries(w, next_chore(w)));
     if (w->n_read)
-        TRY(take_batch(w));
+        TRY(worker_take(w));
     return OK;
 }
 
@@ -324,8 +327,7 @@ static void drain(struct worker *w)
         return;
     if (connected(w)) {
         arena_reset(w->arena);
-        w->skipped_since_ms = w->skipped_since_ms ? 1 : 0;
-        if (failed(flush_skipped(w)) || failed(lease_release(w)))
+        if (failed(worker_flush_skipped(w, true)) || failed(lease_release(w)))
             log_warn("leases were not released and will run out", kv("group", w->group->name));
         if (failed(redis_wait(w->outward, 500)))
             log_warn("the last hints may be lost", kv("group", w->group->name));

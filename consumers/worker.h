@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "bus/relay.h"
+#include "bus/type_filter.h"
 #include "consumers/batch.h"
 
 /* Which build parked or handled a message: the commit, as of the last configuration. */
@@ -39,6 +40,13 @@ static inline bool stands_still(const struct standstill *s)
 {
     return s->active && !s->passed && !s->late;
 }
+/* A range that this group handles again (replay.c). */
+struct replay {
+    int64_t to_seq, reset_seq; /* up to to_seq it is handled again, up to reset_seq it was handled before */
+    int64_t rate;              /* events per second at most, 0: no limit */
+    int64_t next_ms;           /* monotonic: not read before */
+    struct type_filter types;
+};
 
 struct worker {
     const struct group *group;
@@ -53,18 +61,20 @@ struct worker {
     struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */
     struct redis *events;   /* XREAD */
     struct redis *outward;  /* relay and hints */
-    struct relay *relay;
+    struct relay *relay;    /* NULL in a rebuild, which has no Redis: what it commits is told to nobody */
     struct partition *parts;
     size_t n_parts;
     struct arena *parked_arena;
     struct parked_key *parked;
     size_t n_parked, parked_cap;
+    struct replay *replays_of; /* one per partition, for their `replay` */
     struct standstill standstill;
     /* what the reads brought, in the batch's arena */
     struct entry *read;
     size_t n_read;
     bool reading_commands, reading_history; /* a command read is on its way; it reads from 0 */
     bool read_ok, refused;                  /* how the last one was answered */
+    bool replays;                           /* all it reads was handled before: a rebuild */
     int64_t count_commands, count_events;   /* entries per lane to ask for */
     int64_t count_history;                  /* entries per lane the last read from 0 asked for */
     /* monotonic times, ms */
@@ -76,6 +86,8 @@ struct worker {
 };
 
 /* worker.c */
+/* What every connection of a group sets: see there. */
+extern const char worker_setup[];
 struct worker *worker_new(const struct group *group, const char *instance, const atomic_bool *stop);
 struct worker *worker_free(struct worker *w);
 /* Items that are not asked now: commands come again with the history of their lane, events from our position.
@@ -88,6 +100,10 @@ void worker_run(struct worker *w);
 /* Closes all connections; nothing of them is needed for safety. */
 void worker_disconnect(struct worker *w);
 struct partition *worker_partition(const struct worker *w, enum topic topic, int part);
+/* Handles what was read, one batch: committed or parked, or a failure of the servers. */
+err worker_take(struct worker *w) _must_use_;
+/* Commits positions behind events that concern nobody here, when they have waited long enough or now. */
+err worker_flush_skipped(struct worker *w, bool now) _must_use_;
 
 /* lease.c: who owns what. Lease time is PostgreSQL's clock; safety rests on the epoch in the fence. */
 /* Makes missing offset rows. */
@@ -144,6 +160,16 @@ err registry_tell(struct worker *w) _must_use_;
 err registry_check(struct worker *w, const struct entry *entry) _must_use_;
 /* After OUTDATED: gives everything back and waits for the stop flag. */
 void registry_stand_down(struct worker *w, err e);
+/* replay.c */
+/* Reads which ranges are to be handled again; forgets those that are passed. */
+err replay_load(struct worker *w) _must_use_;
+/* Marks an event that was handled before (commands are not concerned), and passes over it when its range or
+ * types do not ask for it. */
+void replay_mark(const struct worker *w, struct item *item);
+/* Whether a partition may be read now: no faster than its replay allows. */
+bool replay_may_read(const struct partition *p);
+/* After a batch: when what was replayed in it allows the next. */
+void replay_pace(struct worker *w, struct item *const *items, size_t n);
 
 /* parked.c */
 err parked_load(struct worker *w) _must_use_;

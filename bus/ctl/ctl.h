@@ -112,5 +112,7 @@ enum ctl_exit run_dlq_show(struct ctl *ctl);
 enum ctl_exit run_dlq_retry(struct ctl *ctl);
 enum ctl_exit run_dlq_discard(struct ctl *ctl);
 enum ctl_exit run_dlq_edit(struct ctl *ctl);
+enum ctl_exit run_bus_replay(struct ctl *ctl);
+enum ctl_exit run_bus_rebuild(struct ctl *ctl);
 enum ctl_exit run_config(struct ctl *ctl);
 enum ctl_exit run_faults(struct ctl *ctl);

@@ -95,6 +95,22 @@ static const struct ctl_option fsck_options[] = {
 static const struct ctl_option show_options[] = {{"limit", "N", "at most N events (1 to 5000, default 1000)"},
                                                  {0}};
 
+static const struct ctl_option replay_options[] = {
+    {"from", "POINT", "a time (2026-11-24, RFC 3339), a sequence number, or TOPIC.PP:N (required)"},
+    {"to", "POINT", "up to there: before that time, or including that number (default: where the group is)"},
+    {"types", "PATTERNS", "only these events: order.*,cart.item-added"},
+    {"rate", "N", "at most N events per second"},
+    {"allow-effects", NULL, "also a group with effects beyond its tables; the effects are not repeated"},
+    {"dry-run", NULL, "only say how many events of which types that would be"},
+    {0}};
+static const struct ctl_option rebuild_options[] = {
+    {"verify", NULL, "compare with the live tables by hashes instead of swapping; exit 1 when they differ"},
+    {"force", NULL, "also a group with effects beyond its tables; the effects are not repeated"},
+    {"rate", "N", "at most N events per second (default: as fast as it goes)"},
+    {"status", NULL, "show how far the rebuild of that group is, or how the last one ended"},
+    {"abandon", NULL, "give up the rebuild in hand and drop what it has built"},
+    {0}};
+
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
     {"migrate up", "", 0, "apply the migrations that are pending", NULL, run_migrate_up},
@@ -119,6 +135,10 @@ const struct verb verbs[] = {
      show_options, run_bus_show},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      fsck_options, run_bus_fsck},
+    {"bus replay", "GROUP", 1, "let a group handle a range of its events again", replay_options,
+     run_bus_replay},
+    {"bus rebuild", "GROUP", 1, "build a read model anew from the log beside the live one, and swap",
+     rebuild_options, run_bus_rebuild},
     {"bus decode", "", 0, "read the whole event log with this build; exit 1 when it cannot read an event",
      NULL, run_bus_decode},
     {"schemas check", "", 0, "compare the schemas with everything released; exit 1 when one is incompatible",

@@ -17,7 +17,15 @@
 #include "tests/faults/faults.h"
 #include "tests/support/indigestible.h"
 
-enum { LEASE_MS = 500, LOADED = 3, PARTS = 3, CUTS = 25, ROGUE_READS = 20 };
+enum {
+    LEASE_MS = 500,
+    LOADED = 3,
+    PARTS = 3,
+    CUTS = 25,
+    REBUILD_MS = 10000,
+    RESUME_MS = 900,
+    ROGUE_READS = 20
+};
 
 static const char *const families[] = {"users", "catalog", "stock", "carts", "orders", "payments"};
 enum { FAMILIES = sizeof(families) / sizeof(*families) };
@@ -355,6 +363,25 @@ static void crash_loop(struct crowd *crowd)
         within(crowd, "a parked key is free again", -1, 0);
 }
 
+/* ---- the operator ---- */
+
+/* A read model is rebuilt under load, by a program that may be killed in it; the same command is given until
+ * it says that it is done. Afterwards live and rebuilt are the same. */
+static void rebuild(struct crowd *crowd)
+{
+    static const char *const again[] = {"bus", "rebuild", "reports", NULL}, *const compare[] = {
+                                                                                "bus", "rebuild", "reports",
+                                                                                "--verify", NULL};
+    int64_t begin = shop_now_ms();
+    int status = shop_ctl_fault(crowd->shop, crowd->fault, RESUME_MS, again);
+
+    while (status != 0 && shop_now_ms() - begin < REBUILD_MS * LOADED)
+        status = shop_ctl_fault(crowd->shop, NULL, RESUME_MS, again);
+    within(crowd, "a read model is rebuilt", status == 0 ? shop_now_ms() - begin : -1, REBUILD_MS);
+    within(crowd, "and is what it was", shop_ctl_fault(crowd->shop, NULL, RESUME_MS, compare) == 0 ? 0 : -1,
+           0);
+}
+
 /* clang-format off */
 const struct disaster disasters[] = {
     /* name             sentence                                              strike            flags */
@@ -376,6 +403,7 @@ const struct disaster disasters[] = {
     {"sleeper",         "a consumer falls asleep for good",                   put_to_sleep,     0},
     {"rogue",           "an outsider takes commands and never answers",       rogue,            0},
     {"drain",           "a consumer is asked to end and started again",       drain,            0},
+    {"rebuild",         "a read model is rebuilt under load",                 rebuild,          0},
     {"poison",          "a cart gets a command that cannot be read",          poison_a_cart,    POISONS | SHORT},
     {"retry",           "a parked key is handled while more of it comes",     park_and_retry,   0},
     {"suspect",         "a consumer dies twice, its work is suspect",         die_twice,        0},

@@ -60,6 +60,7 @@ struct crowd {
     unsigned seed;
     int ops;               /* how many operations all of them do */
     int64_t patience_ms;   /* how long a client repeats what was not answered */
+    const char *fault;     /* FAULT of what the operator runs; NULL: none */
     bool poisoned;         /* commands of one user may end parked: nobody waits for these */
     atomic_int next;       /* operations begun */
     atomic_int unanswered; /* keyed operations that were never answered, acknowledged ones without a result */
@@ -97,7 +98,7 @@ int64_t poison(struct crowd *crowd);
 /* ---- points.c: crash points ---- */
 
 struct point {
-    enum program program;
+    enum program program; /* PROGRAMS: what the operator runs in the disaster */
     int at_most;          /* the nth pass is chosen from 1 to this */
     const char *disaster; /* what makes a case come by here at all, or NULL */
     bool is_short;

@@ -90,6 +90,8 @@ static bool was_passed(const struct fault_case *c)
 /* The point was passed and the process did what it was told to. */
 static bool was_hit(const struct fault_case *c, struct shop *shop)
 {
+    if (points[c->point].program == PROGRAMS)
+        return was_passed(c); /* the disaster has waited for the program's end */
     if (strcmp(c->action, "kill") == 0)
         return shop_self_killed(shop) > 0 && was_passed(c);
     if (strcmp(c->action, "stop") == 0)
@@ -127,7 +129,7 @@ static struct shop *open_shop(const struct fault_case *c)
                                    .logs = c->keep};
 
     snprintf(timeout, sizeof(timeout), "PAYMENT_TIMEOUT_MS=%d", PAYMENT_TIMEOUT_MS);
-    if (c->point >= 0)
+    if (c->point >= 0 && points[c->point].program != PROGRAMS)
         options.fault[points[c->point].program] = c->fault;
     if (c->point >= 0 && points[c->point].alone)
         options.consumers = 1;
@@ -196,6 +198,7 @@ static int run_case(const struct fault_case *c)
     scene_read(c->from, &scene);
     shop = crowd.shop = open_shop(c);
     crowd.poisoned = verdict.poisoned;
+    crowd.fault = c->point >= 0 && points[c->point].program == PROGRAMS ? c->fault : NULL;
     check_begin(shop);
     worked = shop_now_ms();
     set_schedule(shop);

@@ -199,6 +199,31 @@ int shop_ctl(struct shop *shop, char **ret_output, const char *const *arguments)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+int shop_ctl_fault(struct shop *shop, const char *fault, int resume_after_ms, const char *const *arguments)
+{
+    const char *argv[20] = {"daydreamctl"}, *more[2] = {NULL, NULL};
+    char path[300], text[200];
+    int status = 0;
+
+    for (size_t i = 0; arguments[i] && i < 18; i++)
+        argv[i + 1] = arguments[i];
+    snprintf(text, sizeof(text), "FAULT=%s", fault ? fault : "");
+    snprintf(path, sizeof(path), "%s/ctl-fault.log", shop->programs.logs);
+    more[0] = fault ? text : NULL;
+    pid_t pid = fork();
+    if (pid == 0) {
+        support_detach(path); /* a process group of its own, with what it starts */
+        alarm(CTL_MS / 1000);
+        programs_exec(&shop->programs, more, argv);
+    }
+    for (int64_t next = shop_now_ms() + resume_after_ms; waitpid(pid, &status, WNOHANG) == 0; shop_nap())
+        if (shop_now_ms() >= next) {
+            kill(-pid, SIGCONT);
+            next = shop_now_ms() + resume_after_ms;
+        }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static void must_ctl(struct shop *shop, const char *const *arguments)
 {
     int status = shop_ctl(shop, NULL, arguments);

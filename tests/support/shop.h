@@ -79,6 +79,9 @@ int shop_crashed(const struct shop *shop);
 /* Runs daydreamctl with these arguments (NULL-terminated) to its end; returns its exit status. Its output
  * goes to the log ctl.log, or to ret_output (malloc'ed) when that is not NULL. */
 int shop_ctl(struct shop *shop, char **ret_output, const char *const *arguments);
+/* The same with FAULT ("point:nth:action", or NULL) for it and what it runs; what stops itself goes on after
+ * that time. Any thread. */
+int shop_ctl_fault(struct shop *shop, const char *fault, int resume_after_ms, const char *const *arguments);
 
 /* ---- waiting, in milliseconds; 0: as long as a loaded machine may need ---- */
 /* Until /health/detailed of every door is 200; false when the time has passed. */
