@@ -43,6 +43,7 @@ static const struct pg_stmt select_lags = {
     "SELECT o.grp, sum(greatest(h.seq - o.seq, 0))::bigint, min(e.ms) "
     "FROM consumer_offset o JOIN stream_head h USING (topic, part) "
     "LEFT JOIN event_log e ON e.topic = o.topic AND e.part = o.part AND e.seq = o.seq + 1 "
+    "WHERE o.grp NOT LIKE 'ext:%' " /* a subscriber of somebody else's that lags is no illness of ours */
     "GROUP BY o.grp UNION ALL "
     "SELECT NULL, EXISTS (SELECT 1 FROM door_user WHERE role = 'super_admin' AND is_active)::int::bigint, "
     "NULL "

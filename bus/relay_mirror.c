@@ -16,7 +16,11 @@ enum { OFFSETS_CEILING = 16 << 20, TRIM_STEP = 10000 };
 /* ---- offsets ---- */
 
 static const struct pg_stmt select_offsets = {
-    "relay_offsets", "SELECT grp, topic, part, ms, seq FROM consumer_offset ORDER BY topic, part, grp"};
+    "relay_offsets",
+    "SELECT o.grp, o.topic, o.part, o.ms, o.seq, s.expired IS NOT NULL, false, false"
+    " FROM consumer_offset o LEFT JOIN subscriber s ON o.grp = 'ext:' || s.name"
+    " UNION ALL SELECT g.name, g.topic, g.part, g.ms, g.seq, s.expired IS NOT NULL, true,"
+    " s.kind = 'redis' FROM subscriber_group g JOIN subscriber s USING (name) ORDER BY 2, 3, 1"};
 
 static const struct pg_stmt select_log_ms = {
     "relay_log_ms",
@@ -34,8 +38,13 @@ err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
         struct stream *stream =
             relay_stream(relay, topic_find(pg_get_str(result, i, 1)), pg_get_int(result, i, 2));
         if (stream)
-            ret->list[ret->n++] = (struct offset){stream, arena_str(arena, pg_get_str(result, i, 0)),
-                                                  pg_get_int(result, i, 3), pg_get_int(result, i, 4)};
+            ret->list[ret->n++] = (struct offset){stream,
+                                                  arena_str(arena, pg_get_str(result, i, 0)),
+                                                  pg_get_int(result, i, 3),
+                                                  pg_get_int(result, i, 4),
+                                                  pg_get_bool(result, i, 5),
+                                                  pg_get_bool(result, i, 6),
+                                                  pg_get_bool(result, i, 7)};
     }
     return OK;
 }
@@ -65,7 +74,7 @@ static bool lowest_offset(const struct offsets *offsets, const struct stream *st
     bool found = false;
     for (size_t i = 0; i < offsets->n; i++) {
         const struct offset *offset = &offsets->list[i];
-        if (offset->stream != stream || stream->head - offset->seq > ATTACHED_LAG)
+        if (offset->stream != stream || offset->expired || stream->head - offset->seq > ATTACHED_LAG)
             continue;
         *ret = found && *ret < offset->seq ? *ret : offset->seq;
         found = true;
@@ -245,6 +254,11 @@ err relay_level(struct relay *relay)
         arena_free(arena);
         return e;
     }
+    size_t kept = 0;
+    for (size_t i = 0; i < now.n; i++)
+        if (!now.list[i].stranger)
+            now.list[kept++] = now.list[i];
+    now.n = kept;
     arena_reset(relay->arena);
     bool all = !same_rows(&relay->mirrored, &now);
     for (size_t i = 0; i < now.n;)
@@ -260,8 +274,8 @@ err relay_level(struct relay *relay)
 /* ---- trimming ---- */
 
 /* KEYS stream. ARGV ms and seq of the lowest id to keep, the seq below which a foreign group does not count
- * as attached, then the names of our own groups (their offsets are in the floor already). A foreign group
- * keeps what it has not been given, and what it has not acknowledged. */
+ * as attached, then the names of our own groups (their offsets are in the floor already) and of those that
+ * expired. A foreign group keeps what it has not been given, and what it has not acknowledged. */
 static struct redis_script trim_script = {
     .source = "local ms, seq, own = tonumber(ARGV[1]), tonumber(ARGV[2]), {}\n"
               "for i = 4, #ARGV do own[ARGV[i]] = true end\n"
@@ -304,7 +318,7 @@ static err trim_stream(struct relay *relay, const struct offsets *offsets, const
     words[n++] = arena_printf(relay->arena, "%" PRId64, seq + 1);
     words[n++] = arena_printf(relay->arena, "%" PRId64, stream->head - ATTACHED_LAG);
     for (size_t i = 0; i < offsets->n; i++)
-        if (offsets->list[i].stream == stream)
+        if (offsets->list[i].stream == stream && (!offsets->list[i].stranger || offsets->list[i].expired))
             words[n++] = offsets->list[i].grp;
     struct trim trim = {relay, 0};
     do {
