@@ -141,6 +141,17 @@ int dds_commit(struct dds *sub)
     return sub->lost ? lost(sub) : sub_status(sub, OK);
 }
 
+int dds_keep(struct dds *sub)
+{
+    if (sub->offering)
+        return sub_misuse(sub, "dds_settle() must come first");
+    arena_reset(sub->scratch);
+    err e = sub_up(sub);
+    if (failed(e))
+        return failed_call(sub, e);
+    return sub->lost ? lost(sub) : sub_status(sub, OK);
+}
+
 void dds_rewind(struct dds *sub)
 {
     sub->offering = false;

@@ -17,7 +17,8 @@ enum {
     HEADS_ALONE_MS = 100,
     DRIFT_MS = 500,
     REDIS_REST_MS = 2000,
-    STEP_MS = 100
+    STEP_MS = 100,
+    DOWN_MS = 200,
 };
 
 /* ---- the queue ---- */
@@ -268,9 +269,13 @@ err sub_fetch(struct dds *sub, int64_t until_ms)
         NULL; /* a read may be on its way: its entries are put into the arena when they come, not before */
     sub->at = sub->n_queue = sub->cap_queue = sub->n_read = 0;
     arena_reset(sub->arena);
+    err e;
     do {
         arena_reset(sub->scratch);
-        TRY(step(sub, until_ms));
-    } while (sub->n_queue == 0 && !sub->lost && clock_mono_ms() < until_ms);
-    return OK;
+        e = step(sub, until_ms);
+    } while (!failed(e) && sub->n_queue == 0 && !sub->lost && clock_mono_ms() < until_ms);
+    int64_t left = until_ms - clock_mono_ms();
+    if (err_class_of(e.code) == ERR_CLASS_RETRY && left > 0)
+        clock_sleep_ms(left < DOWN_MS ? left : DOWN_MS); /* a caller that just calls again does not spin */
+    return e;
 }

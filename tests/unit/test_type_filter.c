@@ -62,3 +62,11 @@ Test(type_filter, patterns_are_counted)
     strcat(text, ",order.*");
     cr_assert_eq(type_filter_parse(str_of(text), &filter).code, ERR_INVALID);
 }
+
+Test(type_filter, a_type_of_a_newer_shop_fits_by_its_text)
+{
+    cr_assert(type_filter_fits(STR("cart.*, order.*"), STR("order.gift-wrapped.v1")));
+    cr_assert(type_filter_fits(STR("order.placed"), STR("order.placed.v7")));
+    cr_assert(type_filter_fits(STR(""), STR("whatever.happened.v1")));
+    cr_assert_not(type_filter_fits(STR("cart.*,order.placed.v1"), STR("order.placed.v7")));
+}

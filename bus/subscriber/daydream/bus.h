@@ -116,13 +116,17 @@ struct dds_event {
  */
 DDS_API int dds_open(const struct dds_options *options, struct dds **ret, char *error, size_t error_size);
 
-/* The next event, waiting up to timeout_ms (0: only what is there). Events are delivered ahead of commits, as
- * many as you like. DDS_TIMEOUT, DDS_DOWN, DDS_FENCED, DDS_REFUSED, DDS_MISUSE: *ret is NULL. */
+/* The next event, waiting up to timeout_ms (0: only what is at hand). Events are delivered ahead of commits,
+ * as many as you like. DDS_TIMEOUT, DDS_DOWN, DDS_FENCED, DDS_REFUSED, DDS_MISUSE: *ret is NULL. */
 DDS_API int dds_next(struct dds *sub, int timeout_ms, const struct dds_event **ret);
 
 /* Everything that dds_next() has returned is done: moves the position. DDS_DOWN: repeat it, no event comes
  * twice for that. DDS_FENCED: what came since the last commit will come again. */
 DDS_API int dds_commit(struct dds *sub);
+
+/* For work that takes long: renews the leases when that is due, else does nothing. Call it every second or so
+ * while an event is in hand; dds_next() does the same by itself. DDS_FENCED: too late, give the work up. */
+DDS_API int dds_keep(struct dds *sub);
 
 /* Everything that dds_next() has returned since the last commit will come again. Touches no server. */
 DDS_API void dds_rewind(struct dds *sub);
