@@ -20,6 +20,22 @@ static const struct ctl_option tail_options[] = {
     {"all", NULL, "begin with what the streams still hold, not with what comes"},
     {"max", "N", "end after N events"},
     {0}};
+static const struct ctl_option subscribe_options[] = {
+    {"name", "N", "under which the position is kept; instances of one name share the partitions (required)"},
+    {"types", "LIST", "patterns: order.*,cart.item-added (default: all)"},
+    {"from", "WHERE", "a new name begins at earliest (default), now, or a time: 2026-11-22T20:30:00Z"},
+    {"exec", "CMD", "run CMD for each batch, events as JSON lines on its input; exit 0 moves the position"},
+    {"pipe", "CMD", "run CMD once; it answers each line with a line, ok moves the position"},
+    {"batch", "N", "at most N events at a time (default 1)"},
+    {"format", "HOW", "json, or env: attributes as EVENT_TYPE …, the data alone on the input of --exec"},
+    {"max", "N", "end after N events"},
+    {0}};
+static const struct ctl_option grant_options[] = {
+    {"types", "LIST", "patterns; access is to the topics these live in (default: all)"},
+    {"from", "WHERE", "where its groups begin: now (default) or earliest, as far back as Redis holds"},
+    {"owner", "TEXT", "whom operators ask about it"},
+    {"keep-days", "N", "days of silence after which it holds nothing in Redis any more (default 7)"},
+    {0}};
 
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
@@ -36,6 +52,15 @@ const struct verb verbs[] = {
     {"bus tail", "", 0, "print events as they come", tail_options, run_bus_tail},
     {"bus fsck", "", 0, "check the invariants of log, streams, stock and money; exit 1 when one is hurt",
      NULL, run_bus_fsck},
+    {"events subscribe", "", 0, "give events to a command, or print them, from a position that is kept",
+     subscribe_options, run_events_subscribe},
+    {"events grant", "NAME", 1,
+     "let a program read event streams of Redis as group NAME: user, password, groups", grant_options,
+     run_events_grant},
+    {"bus subscribers ls", "", 0, "subscribers from outside: kind, lag, last seen, whom to ask", NULL,
+     run_subscribers_ls},
+    {"bus subscribers forget", "NAME", 1, "end a subscriber: its position, its groups, its access to Redis",
+     NULL, run_subscribers_forget},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},
@@ -98,13 +123,17 @@ enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...)
 static const struct verb *verb_find(int n, char **words, int *ret)
 {
     for (const struct verb *verb = verbs; verb->name; verb++) {
-        const char *space = strchr(verb->name, ' ');
-        size_t first = space ? (size_t)(space - verb->name) : strlen(verb->name);
-        if (n < 1 || strlen(words[0]) != first || strncmp(words[0], verb->name, first) != 0)
+        struct str rest = str_of(verb->name);
+        int used = 0;
+        for (; rest.p && used < n; used++) {
+            size_t end = str_find(rest, ' ');
+            if (!str_is(str_slice(rest, 0, end), words[used]))
+                break;
+            rest = end < rest.n ? str_slice(rest, end + 1, rest.n) : STR_NONE;
+        }
+        if (rest.p)
             continue;
-        if (space && (n < 2 || strcmp(words[1], space + 1) != 0))
-            continue;
-        *ret = space ? 2 : 1;
+        *ret = used;
         return verb;
     }
     return NULL;
