@@ -45,19 +45,22 @@ err type_filter_parse(struct str text, struct type_filter *ret)
     return OK;
 }
 
-bool type_filter_fits(struct str patterns, struct str type)
-{
-    bool fits = str_empty(str_trim(patterns));
-    while (patterns.p && !fits) {
-        size_t comma = str_find(patterns, ',');
-        fits = matches(str_trim(str_slice(patterns, 0, comma)), type);
-        patterns = comma < patterns.n ? str_slice(patterns, comma + 1, patterns.n) : STR_NONE;
-    }
-    return fits;
-}
-
 bool type_filter_wants(const struct type_filter *filter, struct str type)
 {
     enum message m = message_find(type);
     return m != MESSAGE_NONE && filter->wants[m];
+}
+
+bool type_list_wants(struct str text, struct str type)
+{
+    if (str_empty(str_trim(text)))
+        return true;
+    for (;;) {
+        size_t comma = str_find(text, ',');
+        if (matches(str_trim(str_slice(text, 0, comma)), type))
+            return true;
+        if (comma == text.n)
+            return false;
+        text = str_slice(text, comma + 1, text.n);
+    }
 }

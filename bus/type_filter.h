@@ -20,8 +20,8 @@ struct type_filter {
  * more than TYPE_FILTER_MAX patterns, or one that matches no event; err_text names it (at most 64 bytes of
  * it). */
 err type_filter_parse(struct str text, struct type_filter *ret) _must_use_;
-/* Does one of the patterns fit the text of a type, known to this build or not? For readers whose build is
- * older than the shop: a new type of an aggregate they follow is wanted too. */
-bool type_filter_fits(struct str patterns, struct str type);
 /* Does it want an event of that type? False for types this build does not know. */
 bool type_filter_wants(const struct type_filter *filter, struct str type);
+/* The same by the words alone, for types that only another version of the shop knows. text: as in
+ * type_filter_parse. */
+bool type_list_wants(struct str text, struct str type);

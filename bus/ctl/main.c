@@ -119,24 +119,32 @@ enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...)
 
 /* ---- words ---- */
 
-/* The verb whose words the command line begins with; ret: how many words that are. */
+/* How many of the words are the verb's name, all of it; 0: they are not. */
+static int verb_words(const char *name, int n, char **words)
+{
+    int used = 0;
+    for (struct str left = str_of(name); left.n; used++) {
+        size_t end = str_find(left, ' ');
+        if (used == n || !str_is(str_slice(left, 0, end), words[used]))
+            return 0;
+        left = str_slice(left, end < left.n ? end + 1 : end, left.n);
+    }
+    return used;
+}
+
+/* The verb with the longest name that the command line begins with; ret: how many words that are. */
 static const struct verb *verb_find(int n, char **words, int *ret)
 {
+    const struct verb *found = NULL;
+    *ret = 0;
     for (const struct verb *verb = verbs; verb->name; verb++) {
-        struct str rest = str_of(verb->name);
-        int used = 0;
-        for (; rest.p && used < n; used++) {
-            size_t end = str_find(rest, ' ');
-            if (!str_is(str_slice(rest, 0, end), words[used]))
-                break;
-            rest = end < rest.n ? str_slice(rest, end + 1, rest.n) : STR_NONE;
+        int used = verb_words(verb->name, n, words);
+        if (used > *ret) {
+            found = verb;
+            *ret = used;
         }
-        if (rest.p)
-            continue;
-        *ret = used;
-        return verb;
     }
-    return NULL;
+    return found;
 }
 
 static const struct ctl_option *option_find(const struct verb *verb, struct str name)

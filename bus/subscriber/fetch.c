@@ -26,7 +26,7 @@ enum {
 static bool wanted(const struct dds *sub, struct str type)
 {
     return message_find(type) != MESSAGE_NONE ? type_filter_wants(&sub->filter, type)
-                                              : type_filter_fits(str_of(sub->types), type);
+                                              : type_list_wants(str_of(sub->types), type);
 }
 
 static const char *text(struct dds *sub, struct str s)
