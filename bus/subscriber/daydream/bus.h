@@ -59,9 +59,8 @@ enum dds_status {
     DDS_TIMEOUT = 1, /* nothing came in time */
     DDS_DOWN = -1,   /* PostgreSQL does not answer; the next call connects again */
     DDS_FENCED =
-        -2, /* partitions went to another instance; what was not committed comes again, here or there */
-    DDS_REFUSED =
-        -3, /* rights, an unknown type, a mistake in a statement: dds_error() says what; a person must act */
+        -2, /* another instance has the partitions; what was not committed comes again, here or there */
+    DDS_REFUSED = -3, /* rights, an unknown type, wrong SQL: dds_error() says what; a person must act */
     DDS_STOPPED = -4, /* the function given to dds_each() did not answer 0; its events come again */
     DDS_MISUSE = -5,  /* calls in an order that makes no sense */
 };
@@ -90,10 +89,10 @@ struct dds_options {
 /* An event: where it stands in the log, and its CloudEvents 1.0 attributes, "" when absent. Valid, with all
  * it points to, until the next dds_next() or dds_each(), or dds_close(). */
 struct dds_event {
-    const char *topic;   /* "orders" */
-    int partition;       /* 0… */
-    int64_t seq, ms;     /* place in the partition, from 1 without gaps; UTC milliseconds of its commit, never
-                            falling.     Its entry in evt:{topic.pp} is "ms-seq" */
+    const char *topic; /* "orders" */
+    int partition;     /* 0… */
+    int64_t seq;       /* place in the partition, from 1 without gaps */
+    int64_t ms; /* UTC milliseconds of its commit, never falling; its entry in evt:{topic.pp} is "ms-seq" */
     const char *id;      /* unique, a UUID: what a receiver may dedupe by */
     const char *type;    /* "order.placed.v1" */
     const char *source;  /* the group that emitted it */
