@@ -56,10 +56,9 @@ enum {
 /* What calls answer. 0 and above is well; DDS_DOWN and DDS_FENCED pass when the call is repeated. */
 enum dds_status {
     DDS_OK = 0,
-    DDS_TIMEOUT = 1, /* nothing came in time */
-    DDS_DOWN = -1,   /* PostgreSQL does not answer; the next call connects again */
-    DDS_FENCED =
-        -2, /* another instance has the partitions; what was not committed comes again, here or there */
+    DDS_TIMEOUT = 1,  /* nothing came in time */
+    DDS_DOWN = -1,    /* PostgreSQL does not answer; the next call connects again */
+    DDS_FENCED = -2,  /* another instance has the partitions; what was not committed comes again */
     DDS_REFUSED = -3, /* rights, an unknown type, wrong SQL: dds_error() says what; a person must act */
     DDS_STOPPED = -4, /* the function given to dds_each() did not answer 0; its events come again */
     DDS_MISUSE = -5,  /* calls in an order that makes no sense */
