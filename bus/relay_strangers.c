@@ -192,8 +192,8 @@ static err miss(struct relay *relay, const struct offsets *offsets, const struct
             continue;
         if (offset->registered) {
             struct str id = arena_printf(a, "%" PRId64 "-%" PRId64, offset->ms, offset->seq);
-            redis_sendf(relay->redis, on_made, NULL, "XGROUP CREATE %s %b %b", offset->stream->name, offset->grp,
-                        id);
+            redis_sendf(relay->redis, on_made, NULL, "XGROUP CREATE %s %b %b", offset->stream->name,
+                        offset->grp, id);
             continue;
         }
         pg_array_text(&name, offset->grp);
