@@ -46,6 +46,7 @@ static const struct pg_stmt select_lags = {
     "LEFT JOIN event_log e ON e.topic = o.topic AND e.part = o.part AND e.seq = o.seq + 1 "
     "LEFT JOIN event_archive a ON a.topic = o.topic AND a.part = o.part "
     "AND a.first_seq <= o.seq + 1 AND a.last_seq > o.seq "
+    "WHERE o.grp NOT LIKE 'ext:%' " /* a subscriber of somebody else's that lags is no illness of ours */
     "GROUP BY o.grp UNION ALL "
     "SELECT NULL, EXISTS (SELECT 1 FROM door_user WHERE role = 'super_admin' AND is_active)::int::bigint, "
     "NULL, 0 "

@@ -1,6 +1,6 @@
 /*
  * What the files of the relay share: relay.c (the append), relay_sweep.c (compare, heal), relay_catchup.c,
- * relay_mirror.c (groups, trimming). Nobody else includes this.
+ * relay_mirror.c (groups, trimming), relay_strangers.c (groups that are not ours). Nobody else includes this.
  */
 #pragma once
 
@@ -33,14 +33,18 @@ struct stream {
     int64_t length;      /* as probed; -1: not a stream */
     int64_t first, tail; /* seq of the first and last entry as probed, 0 without entries */
     int64_t trimmed;     /* up to here nothing is left to trim */
+    bool strangers;      /* the last probe showed groups that are not mirrors */
 };
 
-/* A row of consumer_offset. */
+/* A row of consumer_offset, or where a stranger's group was last seen (subscriber_group). */
 struct offset {
     struct stream *stream;
     struct str grp;
     int64_t ms, seq;
     bool detached; /* does not hold back trimming */
+    bool expired;    /* not heard of for long: holds nothing */
+    bool stranger;   /* its truth is in Redis: it is never levelled */
+    bool registered; /* a stranger that was granted access, see `daydreamctl events grant` */
 };
 
 struct offsets {
@@ -56,7 +60,7 @@ struct relay {
     struct stream *streams; /* every topic × partition */
     size_t n;
     int64_t verified_ms; /* monotonic; 0: never, or something failed since */
-    int64_t levelled_ms;
+    int64_t levelled_ms, strangers_ms, expired_ms;
     struct offsets mirrored; /* what the mirrors were last set to */
     size_t turn;             /* where the next round begins */
     int64_t appended;        /* by the pass in hand */
@@ -78,7 +82,7 @@ enum append_answer { APPEND_FAILED, APPEND_DONE, APPEND_CONFLICT, APPEND_MISSING
 enum append_answer relay_append_answer(struct relay *relay, const struct redis_reply *reply, int64_t *ret_ms,
                                        int64_t *ret_seq);
 
-/* Rows of consumer_offset, in order. */
+/* Where every group stands, ours and strangers, in order. */
 err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret) _must_use_;
 
 /* A row of group_detached. */
@@ -102,4 +106,7 @@ err relay_remake(struct relay *relay, struct stream **streams, size_t n) _must_u
 err relay_catch_up(struct relay *relay, int64_t until) _must_use_;
 /* Levels groups that moved since they were last levelled; all when the set of groups changed. */
 err relay_level(struct relay *relay) _must_use_;
+/* Remembers where strangers' groups stand, brings back registered ones that are gone, ends what nobody hears
+ * of. */
+err relay_strangers(struct relay *relay) _must_use_;
 struct stream *relay_stream(const struct relay *relay, enum topic topic, int64_t part); /* NULL: unknown */

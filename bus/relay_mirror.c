@@ -17,9 +17,14 @@ enum { OFFSETS_CEILING = 16 << 20, TRIM_STEP = 10000 };
 /* ---- offsets ---- */
 
 static const struct pg_stmt select_offsets = {
-    "relay_offsets", "SELECT o.grp, o.topic, o.part, o.ms, o.seq, d.grp IS NOT NULL FROM consumer_offset o"
-                     " LEFT JOIN group_detached d ON d.grp = o.grp AND d.topic = o.topic AND d.part = o.part"
-                     " ORDER BY o.topic, o.part, o.grp"};
+    "relay_offsets",
+    "SELECT o.grp, o.topic, o.part, o.ms, o.seq, d.grp IS NOT NULL, o.expired, o.stranger, o.registered FROM ("
+    " SELECT o.grp, o.topic, o.part, o.ms, o.seq, s.expired IS NOT NULL AS expired, false AS stranger,"
+    "  false AS registered FROM consumer_offset o LEFT JOIN subscriber s ON o.grp = 'ext:' || s.name"
+    " UNION ALL SELECT g.name, g.topic, g.part, g.ms, g.seq, s.expired IS NOT NULL, true,"
+    "  s.kind = 'redis' FROM subscriber_group g JOIN subscriber s USING (name)) o"
+    " LEFT JOIN group_detached d ON d.grp = o.grp AND d.topic = o.topic AND d.part = o.part"
+    " ORDER BY o.topic, o.part, o.grp"};
 
 static const struct pg_stmt select_detached = {
     "relay_detached", "SELECT grp, topic, part, reason = 'operator' FROM group_detached"};
@@ -40,9 +45,14 @@ err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
         struct stream *stream =
             relay_stream(relay, topic_find(pg_get_str(result, i, 1)), pg_get_int(result, i, 2));
         if (stream)
-            ret->list[ret->n++] =
-                (struct offset){stream, arena_str(arena, pg_get_str(result, i, 0)), pg_get_int(result, i, 3),
-                                pg_get_int(result, i, 4), pg_get_bool(result, i, 5)};
+            ret->list[ret->n++] = (struct offset){.stream = stream,
+                                                  .grp = arena_str(arena, pg_get_str(result, i, 0)),
+                                                  .ms = pg_get_int(result, i, 3),
+                                                  .seq = pg_get_int(result, i, 4),
+                                                  .detached = pg_get_bool(result, i, 5),
+                                                  .expired = pg_get_bool(result, i, 6),
+                                                  .stranger = pg_get_bool(result, i, 7),
+                                                  .registered = pg_get_bool(result, i, 8)};
     }
     return OK;
 }
@@ -101,7 +111,7 @@ static bool lowest_offset(const struct offsets *offsets, const struct stream *st
     bool found = false;
     for (size_t i = 0; i < offsets->n; i++) {
         const struct offset *offset = &offsets->list[i];
-        if (offset->stream != stream || offset->detached)
+        if (offset->stream != stream || offset->detached || offset->expired)
             continue;
         *ret = found && *ret < offset->seq ? *ret : offset->seq;
         found = true;
@@ -282,6 +292,11 @@ err relay_level(struct relay *relay)
         arena_free(arena);
         return e;
     }
+    size_t kept = 0;
+    for (size_t i = 0; i < now.n; i++)
+        if (!now.list[i].stranger)
+            now.list[kept++] = now.list[i];
+    now.n = kept;
     arena_reset(relay->arena);
     bool all = !same_rows(&relay->mirrored, &now);
     for (size_t i = 0; i < now.n;)
@@ -297,9 +312,9 @@ err relay_level(struct relay *relay)
 /* ---- trimming ---- */
 
 /* KEYS stream. ARGV ms and seq of the lowest id to keep, then the names of the groups that need not be asked:
- * our own, whose offsets are in the floor already, and detached ones. Any other group keeps what it has not
- * been given, and what it has not acknowledged. No script of the new kind (#!lua), which would be refused
- * when memory is short. */
+ * our own, whose offsets are in the floor already, detached ones, and those that expired. Any other group
+ * keeps what it has not been given, and what it has not acknowledged. No script of the new kind (#!lua),
+ * which would be refused when memory is short. */
 static struct redis_script trim_script = {
     .source = "local ms, seq, known = tonumber(ARGV[1]), tonumber(ARGV[2]), {}\n"
               "for i = 3, #ARGV do known[ARGV[i]] = true end\n"
@@ -342,7 +357,7 @@ static err trim_stream(struct relay *relay, const struct offsets *offsets,
     words[n++] = arena_printf(relay->arena, "%" PRId64, ms);
     words[n++] = arena_printf(relay->arena, "%" PRId64, seq + 1);
     for (size_t i = 0; i < offsets->n; i++)
-        if (offsets->list[i].stream == stream)
+        if (offsets->list[i].stream == stream && (!offsets->list[i].stranger || offsets->list[i].expired))
             words[n++] = offsets->list[i].grp;
     for (size_t i = 0; i < detached->n; i++)
         if (detached->list[i].stream == stream)

@@ -66,6 +66,16 @@ static bool has_groups(const struct relay *relay, const struct stream *stream,
     return true;
 }
 
+/* Is there a group that is no mirror? */
+static bool has_strangers(const struct relay *relay, const struct stream *stream,
+                          const struct redis_reply *names, size_t n)
+{
+    size_t known = 0;
+    for (size_t i = 0; i < relay->mirrored.n; i++)
+        known += relay->mirrored.list[i].stream == stream;
+    return n != known || !has_groups(relay, stream, names, n);
+}
+
 static enum stream_state probe_read(struct stream *stream, const struct redis_reply *reply)
 {
     int64_t ms;
@@ -102,6 +112,7 @@ static void on_probe(void *data, const struct redis_reply *reply)
         stream->last_ms = stream->last = stream->length = 0;
     if (stream->last_ms != last_ms || stream->last != last)
         stream->checked = false;
+    stream->strangers = reply->n >= 5 && has_strangers(probe->relay, stream, reply->items + 5, reply->n - 5);
     if (reply->n >= 5 && !has_groups(probe->relay, stream, reply->items + 5, reply->n - 5))
         probe->relay->mirrored.n = 0; /* somebody destroyed a group: level them all */
 }
@@ -291,6 +302,10 @@ err relay_sweep(struct relay *relay, int64_t *ret)
     if (relay->mirrored.n == 0 || now - relay->levelled_ms >= LEVEL_MS) {
         TRY(relay_level(relay));
         relay->levelled_ms = now;
+    }
+    if (now - relay->strangers_ms >= VERIFY_MS) {
+        TRY(relay_strangers(relay));
+        relay->strangers_ms = now;
     }
     return OK;
 }

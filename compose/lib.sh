@@ -118,7 +118,9 @@ auto-aof-rewrite-min-size 128mb
 aof-load-truncated yes
 maxmemory-policy noeviction
 save ""
+aclfile users.acl
 END
+    [ -e "$home/redis/users.acl" ] || (umask 077 && : >"$home/redis/users.acl") # who was granted access, see docs/subscribing.md
 }
 
 # PostgreSQL refuses root: then its files belong to, and it runs as, the user postgres.
@@ -207,7 +209,7 @@ home_prepare() {
 home_clean() (
     cd "$home"
     if [ -f redis/url ]; then
-        rm -rf redis/{url,redis.conf,redis.sock,appendonlydir,dump.rdb}
+        rm -rf redis/{url,redis.conf,users.acl,redis.sock,appendonlydir,dump.rdb}
     fi
     if [ -f postgres/url ]; then
         rm -rf postgres/{data,data.new,url}

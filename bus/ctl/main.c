@@ -110,6 +110,22 @@ static const struct ctl_option rebuild_options[] = {
     {"status", NULL, "show how far the rebuild of that group is, or how the last one ended"},
     {"abandon", NULL, "give up the rebuild in hand and drop what it has built"},
     {0}};
+static const struct ctl_option subscribe_options[] = {
+    {"name", "N", "under which the position is kept; instances of one name share the partitions (required)"},
+    {"types", "LIST", "patterns: order.*,cart.item-added (default: all)"},
+    {"from", "WHERE", "a new name begins at earliest (default), now, or a time: 2026-11-22T20:30:00Z"},
+    {"exec", "CMD", "run CMD for each batch, events as JSON lines on its input; exit 0 moves the position"},
+    {"pipe", "CMD", "run CMD once; it answers each line with a line, ok moves the position"},
+    {"batch", "N", "at most N events at a time (default 1)"},
+    {"format", "HOW", "json, or env: attributes as EVENT_TYPE …, the data alone on the input of --exec"},
+    {"max", "N", "end after N events"},
+    {0}};
+static const struct ctl_option grant_options[] = {
+    {"types", "LIST", "patterns; access is to the topics these live in (default: all)"},
+    {"from", "WHERE", "where its groups begin: now (default) or earliest, as far back as Redis holds"},
+    {"owner", "TEXT", "whom operators ask about it"},
+    {"keep-days", "N", "days of silence after which it holds nothing in Redis any more (default 7)"},
+    {0}};
 
 /* name, words behind it, their number, sentence, options, function */
 const struct verb verbs[] = {
@@ -172,6 +188,15 @@ const struct verb verbs[] = {
      dlq_discard_options, run_dlq_discard},
     {"bus dlq edit", "GROUP TOPIC KEY", 3, "correct the data of a message; the original stays on record",
      dlq_edit_options, run_dlq_edit},
+    {"events subscribe", "", 0, "give events to a command, or print them, from a position that is kept",
+     subscribe_options, run_events_subscribe},
+    {"events grant", "NAME", 1,
+     "let a program read event streams of Redis as group NAME: user, password, groups", grant_options,
+     run_events_grant},
+    {"bus subscribers ls", "", 0, "subscribers from outside: kind, lag, last seen, whom to ask", NULL,
+     run_subscribers_ls},
+    {"bus subscribers forget", "NAME", 1, "end a subscriber: its position, its groups, its access to Redis",
+     NULL, run_subscribers_forget},
     {"config", "", 0, "show all settings, secrets masked", NULL, run_config},
     {"faults", "", 0, "list the crash points of test builds", NULL, run_faults},
     {0},

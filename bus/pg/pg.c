@@ -174,6 +174,16 @@ void pg_queue(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_
     pg->broken |= !PQsendQueryPrepared(pg->conn, name, n, values, lengths, formats, 1);
 }
 
+void pg_queue_text(struct pg *pg, const char *sql, int n, const char *const *values, pg_fn *fn, void *data)
+{
+    static const struct pg_stmt unnamed = {"a statement of the caller", ""}; /* for texts of errors */
+    assert(n >= 0 && n <= PG_PARAMS);
+    if (!enqueue(pg, (struct waiting){.step = STEP_STATEMENT, .stmt = &unnamed, .fn = fn, .data = data}))
+        return;
+    pg->open = pg->unasked = true;
+    pg->broken |= !PQsendQueryParams(pg->conn, sql, n, NULL, values, NULL, NULL, 1);
+}
+
 void pg_sync(struct pg *pg, pg_fn *fn, void *data)
 {
     if (!enqueue(pg, (struct waiting){.step = STEP_SYNC, .fn = fn, .data = data}))
@@ -203,7 +213,7 @@ static void refused(struct pg *pg, const PGresult *result)
     const struct waiting *w = ring_first(&pg->waiting);
     struct failure f;
     failure_describe(result, w->step == STEP_SYNC ? "commit" : w->stmt->name, &f);
-    if (w->step == STEP_STATEMENT && failure_is_stale_plan(result)) {
+    if (w->step == STEP_STATEMENT && w->generation && failure_is_stale_plan(result)) {
         struct prepared *p = prepared_of(&pg->prepared, w->stmt);
         if (p->ready == w->generation && p->transaction < pg->reading) {
             p->ready = 0;

@@ -81,6 +81,9 @@ err pg_reopen(struct pg *pg) _must_use_; /* the same url, role and setup */
  * down fn gets PG_DOWN at once. */
 void pg_queue(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params, pg_fn *fn,
               void *data);
+/* The same for a statement that is not ours, hence has no name: values are texts whose types PostgreSQL
+ * infers, a NULL pointer is NULL. Not prepared, all is copied. */
+void pg_queue_text(struct pg *pg, const char *sql, int n, const char *const *values, pg_fn *fn, void *data);
 /* Ends the transaction. fn (may be NULL) gets OK with NULL when it has committed, else the first failure. */
 void pg_sync(struct pg *pg, pg_fn *fn, void *data);
 

@@ -23,8 +23,8 @@ forbid 'a pump includes more than bus/base' 'messages.h|bus/[^/]*\.h|bus/(ctl|pg
 forbid 'a pump includes more than bus/base' 'messages.h|bus/[^/]*\.h|bus/(ctl|redis)/' bus/pg
 forbid 'bus/base includes what is above it' 'messages.h|bus/[^/]*\.h|bus/(ctl|pg|redis)/' bus/base
 forbid 'tests are included' 'tests/' api consumers producers bus compose
-forbid 'libpq outside bus/pg' 'libpq|pgtypes|postgres' api consumers producers compose bus/base bus/redis bus/ctl bus/*.[ch]
-forbid 'hiredis outside bus/redis' 'hiredis' api consumers producers compose bus/base bus/pg bus/ctl bus/*.[ch]
+forbid 'libpq outside bus/pg' 'libpq|pgtypes|postgres' api consumers producers compose bus/base bus/redis bus/ctl bus/subscriber bus/*.[ch]
+forbid 'hiredis outside bus/redis' 'hiredis' api consumers producers compose bus/base bus/pg bus/ctl bus/subscriber bus/*.[ch]
 forbid 'libuv outside api and producers' 'uv(/|\.h)' consumers bus compose
 
 if grep -rnE '\b(TODO|FIXME)\b' --include='*.[ch]' --include='*.sql' --include='*.py' api bus consumers producers \

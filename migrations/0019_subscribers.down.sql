@@ -1,0 +1,10 @@
+DELETE FROM consumer_offset WHERE grp LIKE 'ext:%';
+DELETE FROM member WHERE grp LIKE 'ext:%';
+REVOKE SELECT ON event_log, stream_head FROM dd_subscriber;
+DROP FUNCTION subscriber_leave(text, text);
+DROP FUNCTION subscriber_commit(text, text[], int[], bigint[], bigint[], bigint[], bigint[]);
+DROP FUNCTION subscriber_turn(text, text, bigint, boolean, text[], bigint[], bigint[], text[]);
+DROP FUNCTION subscriber_open(text, text, text, text, text[], text, bigint);
+DROP FUNCTION subscriber_start(text, int, text);
+DROP FUNCTION subscriber_mine(text);
+DROP TABLE subscriber_group, subscriber;
