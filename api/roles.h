@@ -19,6 +19,7 @@ enum permission {
     SEE_INVENTORY,  /* movements, warehouses, low stock */
     EDIT_INVENTORY, /* book movements */
     RUN_USERS,      /* see and change people */
+    RUN_WEBHOOKS,   /* subscribe endpoints to everybody's events, without what is personal in them */
 };
 
 /* ROLE_NONE when unknown. */

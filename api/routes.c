@@ -14,6 +14,7 @@
 #include "api/products.h"
 #include "api/queries.h"
 #include "api/rate.h"
+#include "api/webhooks.h"
 
 #define COMMAND(m, p, message, who, spec, bits)                                                              \
     {                                                                                                        \
@@ -68,6 +69,20 @@ static const struct command_spec own_spec = {.own = true}, plain_spec = {.own = 
         COMMAND(POST, prefix "/categories" slash, CATEGORY_ENSURE, EDIT_PRODUCTS, &plain_spec, waits),       \
         COMMAND(POST, prefix "/brands" slash, BRAND_ENSURE, EDIT_PRODUCTS, &plain_spec, waits)
 
+#define WEBHOOK_ROWS(prefix)                                                                                 \
+    QUERY(prefix, list_webhooks, RUN_WEBHOOKS), QUERY(prefix "/{webhook_id}", get_webhook, RUN_WEBHOOKS),    \
+        QUERY(prefix "/{webhook_id}/secret", get_webhook_secret, RUN_WEBHOOKS),                              \
+        QUERY(prefix "/{webhook_id}/deliveries", list_deliveries, RUN_WEBHOOKS),                             \
+        COMMAND(POST, prefix, WEBHOOK_CREATE, RUN_WEBHOOKS, &create_webhook_spec, ROUTE_WAITS),              \
+        COMMAND(PUT, prefix "/{webhook_id}", WEBHOOK_UPDATE, RUN_WEBHOOKS, &update_webhook_spec,             \
+                ROUTE_WAITS),                                                                                \
+        COMMAND(DELETE, prefix "/{webhook_id}", WEBHOOK_DELETE, RUN_WEBHOOKS, &plain_spec, ROUTE_WAITS),     \
+        COMMAND(POST, prefix "/{webhook_id}/rotate", WEBHOOK_ROTATE, RUN_WEBHOOKS, &rotate_webhook_spec,     \
+                ROUTE_WAITS),                                                                                \
+        COMMAND(POST, prefix "/{webhook_id}/test", WEBHOOK_TEST, RUN_WEBHOOKS, &plain_spec, ROUTE_WAITS),    \
+        COMMAND(POST, prefix "/{webhook_id}/deliveries/{delivery_id}/redeliver", WEBHOOK_REDELIVER,          \
+                RUN_WEBHOOKS, &redeliver_webhook_spec, ROUTE_WAITS)
+
 static const struct route v1_routes[] = {
     AUTH_ROWS("/api/v1/auth", ""),
     PRODUCT_ROWS("/api/v1/products", "", 0),
@@ -82,6 +97,7 @@ static const struct route v1_routes[] = {
     COMMAND(POST, "/api/v1/inventory/movements", STOCK_ADJUST, EDIT_INVENTORY, &plain_spec, 0),
     QUERY("/api/v1/inventory/warehouses", list_warehouses, SEE_INVENTORY),
     QUERY("/api/v1/sales/stats", list_sales, SEE_ORDERS),
+    WEBHOOK_ROWS("/api/v1/webhooks"),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };
