@@ -50,3 +50,17 @@ bool type_filter_wants(const struct type_filter *filter, struct str type)
     enum message m = message_find(type);
     return m != MESSAGE_NONE && filter->wants[m];
 }
+
+bool type_list_wants(struct str text, struct str type)
+{
+    if (str_empty(str_trim(text)))
+        return true;
+    for (;;) {
+        size_t comma = str_find(text, ',');
+        if (matches(str_trim(str_slice(text, 0, comma)), type))
+            return true;
+        if (comma == text.n)
+            return false;
+        text = str_slice(text, comma + 1, text.n);
+    }
+}

@@ -22,3 +22,6 @@ struct type_filter {
 err type_filter_parse(struct str text, struct type_filter *ret) _must_use_;
 /* Does it want an event of that type? False for types this build does not know. */
 bool type_filter_wants(const struct type_filter *filter, struct str type);
+/* The same by the words alone, for types that only another version of the shop knows. text: as in
+ * type_filter_parse. */
+bool type_list_wants(struct str text, struct str type);

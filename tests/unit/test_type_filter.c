@@ -62,3 +62,17 @@ Test(type_filter, patterns_are_counted)
     strcat(text, ",order.*");
     cr_assert_eq(type_filter_parse(str_of(text), &filter).code, ERR_INVALID);
 }
+
+Test(type_filter, words_alone_decide_about_what_nobody_here_knows)
+{
+    static const struct {
+        const char *list, *type;
+        bool wanted;
+    } rows[] = {{"", "a.b.v1", true},         {"*", "a.b.v1", true},      {"a.*", "a.b.v1", true},
+                {"x, a.b", "a.b.v12", true},  {"a.b.v1", "a.b.v1", true}, {"a.b.v1", "a.b.v2", false},
+                {"b.*,c.*", "a.b.v1", false}, {"a.b", "a.bc.v1", false},  {"a.b", "a.b-c.v1", false},
+                {"a", "a.b.v1", false}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+        cr_expect_eq(type_list_wants(str_of(rows[i].list), str_of(rows[i].type)), rows[i].wanted, "%s of %s",
+                     rows[i].type, rows[i].list);
+}
