@@ -7,6 +7,7 @@
 #include "api/webhooks.h"
 #include "bus/base/conf.h"
 #include "bus/base/json.h"
+#include "bus/event_rights.h"
 #include "bus/target.h"
 #include "bus/webhook.h"
 
@@ -53,15 +54,70 @@ static void check_url(struct call *call, struct str url)
         call_refuse(call, e);
 }
 
+/* Each event is looked at once per endpoint, so there is an end to them. Two at once may pass it by one. */
+enum { WEBHOOKS_MAX = 1000 };
+static const struct pg_stmt count_webhooks = {"door_count_webhooks", "SELECT count(*) FROM door_webhook"};
+
+static void on_count(struct call *call, const struct pg_result *rows)
+{
+    const struct webhook_create *c = call->message;
+    if (pg_get_int(rows, 0, 0) < WEBHOOKS_MAX)
+        check_url(call, c->url);
+    else
+        call_refuse(call, FAIL(CONFLICT, "There are %d webhooks, and no more are kept.", WEBHOOKS_MAX));
+}
+
+/* ---- what it may be told ---- */
+
+/* Permission of the route table → right of events. */
+static const struct {
+    enum permission permission;
+    unsigned rights;
+} rights_of[] = {
+    {SIGNED_IN, EVENTS_OWN},         {SEE_ORDERS, EVENTS_SALES}, {SEE_INVENTORY, EVENTS_STOCK},
+    {EDIT_PRODUCTS, EVENTS_CATALOG}, {RUN_USERS, EVENTS_PEOPLE}, {RUN_ORDERS, EVENTS_INNER},
+};
+
+/* The rights of who asks go with the command: the endpoint is told what he may see, and nothing as his own.
+ */
+static void take_rights(struct call *call)
+{
+    unsigned rights = 0;
+    for (size_t i = 0; i < sizeof(rights_of) / sizeof(*rights_of); i++)
+        if (role_may(who_of(call->req)->role, rights_of[i].permission))
+            rights |= rights_of[i].rights;
+    call_param(call, "rights", arena_printf(call->req->arena, "%u", rights));
+    call_read(call);
+}
+
+/* False: refused. Patterns that match nothing, or nothing he may ever see, must not look like silence. */
+static bool check_types(struct call *call, const struct str *types, size_t n, int64_t rights)
+{
+    struct event_reader reader = {.rights = (unsigned)rights};
+    for (size_t i = 0; i < n; i++) {
+        struct type_filter filter;
+        bool one = str_trim(types[i]).n && str_find(types[i], ',') == types[i].n;
+        if (one && !failed(type_filter_parse(types[i], &filter)) && event_rights_narrow(&reader, &filter))
+            continue;
+        call_refuse_field(call, "types",
+                          "must match an event that you may see, e.g. order.* or cart.item-added");
+        return false;
+    }
+    return true;
+}
+
 static void prepare_create(struct call *call)
 {
     const struct webhook_create *c = call->message;
-    check_url(call, c->url);
+    if (check_types(call, c->types, c->types_n, c->rights))
+        call_select(call, &count_webhooks, 0, NULL, on_count);
 }
 
 static void prepare_update(struct call *call)
 {
     const struct webhook_update *c = call->message;
+    if (!check_types(call, c->types, c->types_n, c->rights))
+        return;
     if (c->url.p)
         check_url(call, c->url);
     else
@@ -83,8 +139,8 @@ static struct str with_secret(struct call *call, struct str result)
 }
 
 const struct command_spec create_webhook_spec = {
-    .location = "/api/v1/webhooks", .prepare = prepare_create, .finish = with_secret};
-const struct command_spec update_webhook_spec = {.prepare = prepare_update};
+    .location = "/api/v1/webhooks", .before = take_rights, .prepare = prepare_create, .finish = with_secret};
+const struct command_spec update_webhook_spec = {.before = take_rights, .prepare = prepare_update};
 const struct command_spec rotate_webhook_spec = {.finish = with_secret};
 
 /* ---- sending once more ---- */

@@ -89,6 +89,9 @@ static void on_webhook(struct request *req, const struct pg_result *rows, void *
     struct buf b = buf_new(req->arena, 1024);
     struct json j = json_on(&b);
     put_webhook(&j, rows, 0, 0, req->arena);
+    /* For If-Match alone: how it fares changes without a version. */
+    respond_header(req, "ETag",
+                   arena_printf(req->arena, "\"%lld\"", (long long)pg_get_int(rows, 0, W_VERSION)));
     respond(req, 200, buf_view(&b));
 }
 
@@ -155,9 +158,10 @@ static const struct shape delivery_shape = {"deliveries", sizeof(struct delivery
     "id, event_id, type, topic, part, seq, partitionkey, state, manual, attempts, statuses, error, "         \
     "latency_ms, due_ms, created_ms, done_ms"
 #define DELIVERIES "door_webhook_delivery WHERE webhook_id = $1::uuid AND ($2::text IS NULL OR state = $2)"
+/* There may be millions: the total stops counting at ten thousand. */
 static const struct pg_stmt select_deliveries = {
-    "door_list_deliveries", PAGE_OF(DELIVERIES, DELIVERY_COLUMNS, DELIVERIES, "created_ms DESC, id DESC",
-                                    "$3::bigint", "$4::bigint")};
+    "door_list_deliveries", PAGE_OF("(SELECT 1 FROM " DELIVERIES " LIMIT 10000) c", DELIVERY_COLUMNS,
+                                    DELIVERIES, "created_ms DESC, id DESC", "$3::bigint", "$4::bigint")};
 
 static void put_number(struct json *j, const char *key, const struct pg_result *rows, int row, int column)
 {

@@ -18,6 +18,7 @@ struct webhook {
     struct str url, types, description;
     bool is_active;
     struct str disabled_reason;
+    int64_t rights; /* enum event_right of who said so last: what the endpoint may be told */
     int64_t generation, previous_until_ms, version, created_ms, updated_ms;
 };
 
@@ -27,9 +28,10 @@ static const struct table webhook_table = {
     .keys = 1,
     .columns = {COLUMN(UUID, webhook, id), COLUMN(TEXT, webhook, url), COLUMN(TEXT, webhook, types),
                 COLUMN(TEXT, webhook, description), COLUMN(BOOL, webhook, is_active),
-                COLUMN(TEXT, webhook, disabled_reason), COLUMN(INT, webhook, generation),
-                COLUMN(INT, webhook, previous_until_ms), COLUMN(INT, webhook, version),
-                COLUMN(INT, webhook, created_ms), COLUMN(INT, webhook, updated_ms)},
+                COLUMN(TEXT, webhook, disabled_reason), COLUMN(INT, webhook, rights),
+                COLUMN(INT, webhook, generation), COLUMN(INT, webhook, previous_until_ms),
+                COLUMN(INT, webhook, version), COLUMN(INT, webhook, created_ms),
+                COLUMN(INT, webhook, updated_ms)},
 };
 
 static struct webhook *webhook_of(struct batch *b, struct uuid id)
@@ -110,6 +112,7 @@ static enum answer create_webhook(struct batch *b, const struct webhook_create *
     hook->types = types;
     hook->description = c->description;
     hook->is_active = true;
+    hook->rights = c->rights;
     hook->generation = hook->version = 1;
     hook->created_ms = hook->updated_ms = batch_now(b);
     row_save(b, hook);
@@ -149,8 +152,10 @@ static void want_update(struct batch *b, const struct webhook_update *c)
     want(b, &webhook_table, "id", VALUE_UUID(c->webhook_id));
 }
 
+/* Whoever changes an endpoint answers for it: it is told no more than he may see. */
 static void apply(struct webhook *hook, const struct webhook_update *c, struct str types)
 {
+    hook->rights = c->rights;
     if (c->url.p)
         hook->url = c->url;
     if (c->types)

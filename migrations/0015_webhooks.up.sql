@@ -9,6 +9,7 @@ CREATE TABLE webhook (
     description       text,
     is_active         boolean NOT NULL,
     disabled_reason   text, -- of who switched it off: gone, failing; NULL: a person, or nobody
+    rights            bigint NOT NULL, -- what it may be told (bus/event_rights.h): those of who made or changed it last
     generation        bigint NOT NULL,
     previous_until_ms bigint NOT NULL,
     version           bigint NOT NULL,
@@ -30,6 +31,7 @@ CREATE FUNCTION webhook_begin() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINE
 BEGIN
     DELETE FROM webhook_start WHERE webhook_id = NEW.id;
     INSERT INTO webhook_start (webhook_id, topic, part, seq) SELECT NEW.id, topic, part, seq FROM stream_head;
+    INSERT INTO webhook_health (webhook_id) VALUES (NEW.id) ON CONFLICT (webhook_id) DO UPDATE SET failing_since_ms = NULL;
     RETURN NULL;
 END $$;
 CREATE TRIGGER webhook_made AFTER INSERT ON webhook FOR EACH ROW EXECUTE FUNCTION webhook_begin();
