@@ -23,8 +23,9 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* Reads on until it is enough; then the transfer is broken off, and its status is what counts. */
-static size_t drop_body(char *bytes, size_t size, size_t n, void *data)
+/* Head and body alike: reads on until it is enough; then the transfer is broken off, and its status is what
+ * counts. */
+static size_t drop_answer(char *bytes, size_t size, size_t n, void *data)
 {
     struct webhook_request *request = data;
     (void)bytes;
@@ -45,7 +46,6 @@ static void prepare(struct webhook_request *request)
     CURL *easy = request->easy = curl_easy_init();
     assert(easy);
     SET(easy, CURLOPT_NOSIGNAL, 1L);
-    SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(easy, CURLOPT_FOLLOWLOCATION, 0L);
     SET(easy, CURLOPT_PROXY, ""); /* none, whatever the environment says */
     SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -57,7 +57,9 @@ static void prepare(struct webhook_request *request)
     SET(easy, CURLOPT_DNS_CACHE_TIMEOUT, 30L);
     SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(easy, CURLOPT_OPENSOCKETDATA, request);
-    SET(easy, CURLOPT_WRITEFUNCTION, drop_body);
+    SET(easy, CURLOPT_HEADERFUNCTION, drop_answer);
+    SET(easy, CURLOPT_HEADERDATA, request);
+    SET(easy, CURLOPT_WRITEFUNCTION, drop_answer);
     SET(easy, CURLOPT_WRITEDATA, request);
     SET(easy, CURLOPT_USERAGENT, "DaydreamShop-Webhooks/1.0");
     SET(easy, CURLOPT_POST, 1L);
@@ -88,6 +90,7 @@ void webhook_request_begin(struct webhook_request *request, const char *url, str
     add_header(request, "Content-Type: application/cloudevents+json; charset=utf-8");
     add_header(request, "Accept:");
     add_header(request, "Expect:"); /* no round trip more for a body this small */
+    SET(request->easy, CURLOPT_PROTOCOLS_STR, request->allow_private ? "http,https" : "https");
     SET(request->easy, CURLOPT_URL, url);
     SET(request->easy, CURLOPT_HTTPHEADER, request->headers);
     SET(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
@@ -100,6 +103,8 @@ static const char *word_of(const struct webhook_request *request, CURLcode code)
     if (request->refused)
         return "private-address";
     switch (code) {
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return "not-https";
     case CURLE_OPERATION_TIMEDOUT:
         return "timeout";
     case CURLE_COULDNT_RESOLVE_HOST:

@@ -20,15 +20,15 @@ struct webhook_request {
     struct curl_slist *headers; /* of the present one */
     bool allow_private;
     bool refused; /* an address was not public */
-    bool enough;  /* the answer's body was longer than anybody needs */
+    bool enough;  /* the answer was longer than anybody needs */
     size_t received;
 };
 
 /* How it ended. */
 struct webhook_answer {
-    int status; /* 0: none */
-    const char
-        *error; /* a stable word: timeout, dns, connect, tls, private-address, broken, http; NULL: 2xx */
+    int status;        /* 0: none */
+    const char *error; /* a stable word: timeout, dns, connect, tls, not-https, private-address, broken, http;
+                          NULL: 2xx */
     int64_t retry_after_ms, latency_ms;
 };
 

@@ -16,8 +16,8 @@
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
+#include "bus/event_form.h"
 #include "bus/webhook.h"
-#include "producers/webhook_body.h"
 
 enum { POLL_MS = 100, KEEP_MS = 1000, SCRATCH = 32 << 20, POST_SCRATCH = 2 << 20 };
 
@@ -229,11 +229,10 @@ static struct post *free_slot(struct sender *sender)
 static err send_post(struct sender *sender, struct post *post)
 {
     struct event event;
-    struct str body;
     int64_t timestamp = clock_ms() / 1000;
     const struct delivery_row *row = &post->row;
     TRY(delivery_event(sender->link.pg, row, post->arena, &event));
-    TRY(webhook_body(&event, post->arena, &body));
+    struct str body = event_json(&event.envelope, false, post->arena);
     struct str signatures = webhook_signatures(&sender->master, row->webhook, row->generation, row->previous,
                                                event.envelope.id, timestamp, body, post->arena);
     post->request.allow_private = conf_on(SET_WEBHOOK_ALLOW_PRIVATE);
@@ -254,7 +253,7 @@ static void begin(struct sender *sender, const struct delivery_row *row)
     err e = send_post(sender, post);
     if (!failed(e))
         return;
-    bool hopeless = e.code == ERR_NOT_FOUND || e.code == ERR_MALFORMED;
+    bool hopeless = e.code == ERR_NOT_FOUND;
     log_warn("a webhook could not be made", kv("delivery", row->id), kv("why", err_text(e)));
     state_of(sender, row->webhook)->running--;
     note_end(sender, post,

@@ -23,7 +23,7 @@ static const struct pg_stmt claim = {
     " UPDATE webhook_delivery d SET state = 'running', attempts = d.attempts + 1, owner = $7::text,"
     "  lease_until = " LEASE " FROM open o, webhook w WHERE d.id = o.id AND w.id = d.webhook_id"
     " RETURNING d.id, d.webhook_id, d.topic, d.part, d.seq, d.attempts, d.since_ms, w.url, w.generation,"
-    "  w.previous_until_ms > $1, d.partitionkey"};
+    "  w.previous_until_ms > $1"};
 
 static const struct pg_stmt recover = {
     "delivery_recover", "UPDATE webhook_delivery SET state = 'waiting', owner = NULL, lease_until = NULL"
@@ -34,10 +34,12 @@ static const struct pg_stmt renew = {"delivery_renew",
                                      " FROM unnest($1::uuid[], $2::bigint[]) AS x(id, attempt)"
                                      " WHERE d.id = x.id AND d.attempts = x.attempt AND d.state = 'running'"};
 
-/* Shared with other ends, exclusive with arrivals: see webhook_fanout.c. */
+/* Shared with other ends, exclusive with arrivals: see webhook_fanout.c. The commit is not waited for on
+ * disk: an end that PostgreSQL loses is an attempt made again. */
 static const struct pg_stmt lock_partition = {
     "delivery_lock",
-    "SELECT pg_advisory_xact_lock_shared(hashtextextended('webhook:' || $1::text, $2::bigint))"};
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended('webhook:' || $1::text, $2::bigint)),"
+    " set_config('synchronous_commit', 'off', true)"};
 
 /* $1 id, $2 attempt, $3 state, $4 due, $5 status or NULL, $6 error, $7 latency, $8 now, $9 tried */
 static const struct pg_stmt finish = {
@@ -45,14 +47,14 @@ static const struct pg_stmt finish = {
     "WITH ended AS (UPDATE webhook_delivery SET state = $3::text, due_ms = $4::bigint, owner = NULL,"
     "   lease_until = NULL, error = $6::text, latency_ms = $7::bigint,"
     "   done_ms = CASE WHEN $3 = 'waiting' THEN NULL ELSE $8::bigint END,"
-    "   attempts = attempts - CASE WHEN $9::boolean THEN 0 ELSE 1 END,"
-    "   statuses = CASE WHEN $9 THEN (statuses || $5::bigint::int)[greatest(1, cardinality(statuses) - 18):]"
+    "   statuses = CASE WHEN $9::boolean THEN (statuses || $5::bigint::int)[greatest(1, "
+    "cardinality(statuses) - 18):]"
     "    ELSE statuses END"
     "  WHERE id = $1::uuid AND attempts = $2::bigint AND state = 'running'"
     "  RETURNING webhook_id, topic, partitionkey, seq, manual),"
     " next AS (UPDATE webhook_delivery SET state = 'waiting' WHERE id = (SELECT d.id FROM ended e"
     "   JOIN webhook_delivery d ON d.webhook_id = e.webhook_id AND d.topic = e.topic"
-    "   AND d.partitionkey = e.partitionkey AND d.state = 'held' AND d.seq > e.seq"
+    "   AND d.partitionkey = e.partitionkey AND d.state = 'held'"
     "   WHERE $3 <> 'waiting' AND NOT e.manual ORDER BY d.seq LIMIT 1))"
     " INSERT INTO webhook_health AS h (webhook_id, failing_since_ms, last_ok_ms)"
     " SELECT webhook_id, CASE WHEN $3 <> 'delivered' THEN $8 END, CASE WHEN $3 = 'delivered' THEN $8 END"
@@ -79,8 +81,7 @@ static struct delivery_row row_read(const struct pg_result *r, int i, struct are
                                  .since_ms = pg_get_int(r, i, 6),
                                  .url = arena_str(arena, pg_get_str(r, i, 7)),
                                  .generation = pg_get_int(r, i, 8),
-                                 .previous = pg_get_bool(r, i, 9),
-                                 .key = arena_str(arena, pg_get_str(r, i, 10))};
+                                 .previous = pg_get_bool(r, i, 9)};
 }
 
 err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *rooms, size_t n_rooms,
@@ -194,17 +195,20 @@ static const struct pg_stmt delete_old = {
     "DELETE FROM webhook_delivery WHERE id = ANY (ARRAY(SELECT id FROM webhook_delivery"
     " WHERE done_ms < $1::bigint AND state IN ('delivered', 'failed') ORDER BY done_ms LIMIT $2::bigint"
     " FOR UPDATE SKIP LOCKED))"};
+/* Every endpoint there ever was has a row of its health, made with it. */
 static const struct pg_stmt delete_orphans = {
     "delivery_delete_orphans",
-    "DELETE FROM webhook_delivery WHERE id = ANY (ARRAY(SELECT d.id FROM webhook_delivery d"
-    " WHERE NOT EXISTS (SELECT 1 FROM webhook w WHERE w.id = d.webhook_id) LIMIT $1::bigint"
-    " FOR UPDATE SKIP LOCKED))"};
-static const struct pg_stmt delete_starts = {
-    "delivery_delete_starts",
-    "DELETE FROM webhook_start s WHERE NOT EXISTS (SELECT 1 FROM webhook w WHERE w.id = s.webhook_id)"};
-static const struct pg_stmt delete_health = {
-    "delivery_delete_health",
-    "DELETE FROM webhook_health h WHERE NOT EXISTS (SELECT 1 FROM webhook w WHERE w.id = h.webhook_id)"};
+    "DELETE FROM webhook_delivery WHERE id = ANY (ARRAY(SELECT d.id FROM webhook_health h"
+    " JOIN webhook_delivery d ON d.webhook_id = h.webhook_id"
+    " WHERE NOT EXISTS (SELECT 1 FROM webhook w WHERE w.id = h.webhook_id) LIMIT $1::bigint"
+    " FOR UPDATE OF d SKIP LOCKED))"};
+static const struct pg_stmt delete_traces = {
+    "delivery_delete_traces",
+    "WITH gone AS (DELETE FROM webhook_health h"
+    "  WHERE NOT EXISTS (SELECT 1 FROM webhook w WHERE w.id = h.webhook_id)"
+    "  AND NOT EXISTS (SELECT 1 FROM webhook_delivery d WHERE d.webhook_id = h.webhook_id)"
+    "  RETURNING webhook_id)"
+    " DELETE FROM webhook_start s USING gone WHERE s.webhook_id = gone.webhook_id"};
 
 static err delete_some(struct pg *pg, const struct pg_stmt *stmt, int n, const struct pg_param *params,
                        int64_t most, bool *ret_more)
@@ -220,6 +224,5 @@ err delivery_retire(struct pg *pg, int64_t before_ms, int64_t n, bool *ret_more)
     struct pg_param old[] = {pg_int(before_ms), pg_int(n)}, orphans[] = {pg_int(n)};
     TRY(delete_some(pg, &delete_old, 2, old, n, ret_more));
     TRY(delete_some(pg, &delete_orphans, 1, orphans, n, ret_more));
-    TRY(pg_call(pg, &delete_starts, 0, NULL, NULL));
-    return pg_call(pg, &delete_health, 0, NULL, NULL);
+    return pg_call(pg, &delete_traces, 0, NULL, NULL);
 }

@@ -17,7 +17,6 @@ struct delivery_row {
     struct str url;
     int64_t generation;
     bool previous; /* the secret before signs too */
-    struct str key;
 };
 
 /* How many deliveries an endpoint may get now; those that are not named may have `most`. A probe takes the
@@ -46,7 +45,7 @@ enum delivery_fate { DELIVERY_DONE, DELIVERY_AGAIN, DELIVERY_FAILED, DELIVERY_UN
 /* How an attempt ended. */
 struct delivery_end {
     const struct delivery_row *row;
-    enum delivery_fate fate; /* UNTRIED: interrupted by us; it does not count */
+    enum delivery_fate fate; /* UNTRIED: interrupted by us; it says nothing of the endpoint */
     int status;              /* HTTP; 0: no answer */
     const char *error;       /* a stable word; NULL: none */
     int64_t latency_ms, due_ms;
