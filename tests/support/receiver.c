@@ -174,7 +174,7 @@ static bool serve_one(struct receiver *receiver, int fd)
         return false;
     int n = snprintf(answer, sizeof(answer), "HTTP/1.1 %d Status\r\n%sContent-Length: 2\r\n\r\nok", status,
                      receiver->lines);
-    return write(fd, answer, (size_t)n) == n;
+    return send(fd, answer, (size_t)n, MSG_NOSIGNAL) == n; /* the sender may be dead */
 }
 
 static void *serve(void *data)
