@@ -9,24 +9,6 @@
 
 #include "api/door.h"
 
-/* Permission of the route table → right of events. */
-static const struct {
-    enum permission permission;
-    unsigned rights;
-} rights_of[] = {
-    {SIGNED_IN, EVENTS_OWN},         {SEE_ORDERS, EVENTS_SALES}, {SEE_INVENTORY, EVENTS_STOCK},
-    {EDIT_PRODUCTS, EVENTS_CATALOG}, {RUN_USERS, EVENTS_PEOPLE}, {RUN_ORDERS, EVENTS_INNER},
-};
-
-static struct event_reader reader_of(const struct who *who)
-{
-    struct event_reader reader = {.user = who->user};
-    for (size_t i = 0; i < sizeof(rights_of) / sizeof(*rights_of); i++)
-        if (role_may(who->role, rights_of[i].permission))
-            reader.rights |= rights_of[i].rights;
-    return reader;
-}
-
 /* ---- from where ---- */
 
 /* Last-Event-ID, or ?from= for those who cannot set it: a position, "now" (also when absent or empty), or
@@ -109,7 +91,8 @@ static err read_request(struct subscription *s)
         if (!str_is(s->req->query[i].name, "types") && !str_is(s->req->query[i].name, "from"))
             return FAIL(INVALID, "There are the parameters types and from, and no other.");
     TRY(type_filter_parse(request_query(s->req, "types"), &s->filter));
-    s->reader = reader_of(who_of(s->req));
+    const struct who *who = who_of(s->req);
+    s->reader = (struct event_reader){.rights = role_event_rights(who->role), .user = who->user};
     if (!event_rights_narrow(&s->reader, &s->filter))
         return FAIL(FORBIDDEN, "Events of these types are not shown to you.");
     TRY(read_from(s));

@@ -16,7 +16,7 @@
 enum { ITEMS_MAX = 8192, SCRATCH = 4 << 20 };
 
 static const char *const group_names[] = {"identity", "catalog",  "inventory", "cart",
-                                          "orders",   "payments", "reports"};
+                                          "orders",   "payments", "reports",   "webhooks"};
 enum { GROUPS = sizeof(group_names) / sizeof(*group_names) };
 
 /* A request that is held; lives in its arena. */

@@ -21,6 +21,7 @@ enum reads_groups {
     READS_ORDERS = 1 << 4,
     READS_PAYMENTS = 1 << 5,
     READS_REPORTS = 1 << 6,
+    READS_WEBHOOKS = 1 << 7,
 };
 
 enum {

@@ -20,12 +20,16 @@ enum permission {
     EDIT_INVENTORY, /* book movements */
     RUN_USERS,      /* see and change people */
     SEE_STORIES,    /* what happened and why: everybody's commands and events, without their data */
+    RUN_WEBHOOKS,   /* subscribe endpoints to everybody's events, without what is personal in them */
 };
 
 /* ROLE_NONE when unknown. */
 enum role role_of(struct str name);
 const char *role_name(enum role role);
 bool role_may(enum role role, enum permission permission);
+/* The rights (enum event_right of bus/event_rights.h) with which events are shown to a person of that role.
+ */
+unsigned role_event_rights(enum role role);
 /* May a person of role `by` change somebody of role `whom`, or give that role? Nobody touches his betters;
  * only a super_admin touches admins. */
 bool role_may_manage(enum role by, enum role whom);

@@ -17,6 +17,7 @@
 #include "api/queries.h"
 #include "api/rate.h"
 #include "api/reads.h"
+#include "api/webhooks.h"
 
 #define COMMAND(m, p, message, who, spec, bits)                                                              \
     {                                                                                                        \
@@ -85,6 +86,21 @@ static const struct command_spec own_spec = {.own = true}, plain_spec = {.own = 
         COMMAND(POST, prefix "/categories" slash, CATEGORY_ENSURE, EDIT_PRODUCTS, &plain_spec, waits),       \
         COMMAND(POST, prefix "/brands" slash, BRAND_ENSURE, EDIT_PRODUCTS, &plain_spec, waits)
 
+#define WEBHOOK_ROWS(prefix)                                                                                 \
+    READING(prefix, list_webhooks, RUN_WEBHOOKS, READS_WEBHOOKS),                                            \
+        READING(prefix "/{webhook_id}", get_webhook, RUN_WEBHOOKS, READS_WEBHOOKS),                          \
+        READING(prefix "/{webhook_id}/secret", get_webhook_secret, RUN_WEBHOOKS, READS_WEBHOOKS),            \
+        READING(prefix "/{webhook_id}/deliveries", list_deliveries, RUN_WEBHOOKS, READS_WEBHOOKS),           \
+        COMMAND(POST, prefix, WEBHOOK_CREATE, RUN_WEBHOOKS, &create_webhook_spec, ROUTE_WAITS),              \
+        COMMAND(PUT, prefix "/{webhook_id}", WEBHOOK_UPDATE, RUN_WEBHOOKS, &update_webhook_spec,             \
+                ROUTE_WAITS),                                                                                \
+        COMMAND(DELETE, prefix "/{webhook_id}", WEBHOOK_DELETE, RUN_WEBHOOKS, &plain_spec, ROUTE_WAITS),     \
+        COMMAND(POST, prefix "/{webhook_id}/rotate", WEBHOOK_ROTATE, RUN_WEBHOOKS, &rotate_webhook_spec,     \
+                ROUTE_WAITS),                                                                                \
+        COMMAND(POST, prefix "/{webhook_id}/test", WEBHOOK_TEST, RUN_WEBHOOKS, &plain_spec, ROUTE_WAITS),    \
+        COMMAND(POST, prefix "/{webhook_id}/deliveries/{delivery_id}/redeliver", WEBHOOK_REDELIVER,          \
+                RUN_WEBHOOKS, &redeliver_webhook_spec, ROUTE_WAITS)
+
 static const struct route v1_routes[] = {
     AUTH_ROWS("/api/v1/auth", ""),
     PRODUCT_ROWS("/api/v1/products", "", 0),
@@ -101,6 +117,7 @@ static const struct route v1_routes[] = {
     READING("/api/v1/sales/stats", list_sales, SEE_ORDERS, READS_REPORTS),
     RATED("/api/v1/why/{kind}/{id}", get_why, SEE_STORIES, RATE_ADMIN),
     QUERY("/api/v1/events", get_events, SIGNED_IN),
+    WEBHOOK_ROWS("/api/v1/webhooks"),
     RATED("/api/v1/commands/{command_id}", get_command, PUBLIC, RATE_POLL),
     {.path = NULL},
 };

@@ -3,10 +3,10 @@
 
 #include "bus/base/json.h"
 
-/* Sealed itself, or with something sealed inside. */
-static bool is_sealed(struct str value)
+/* Sealed itself, or with something sealed inside; or what tells the same person again (a blind index). */
+static bool is_closed(struct str name, struct str value)
 {
-    return value.n && memmem(value.p, value.n, "\"sealed:", 8);
+    return str_is(name, "email_index") || (value.n && memmem(value.p, value.n, "\"sealed:", 8));
 }
 
 struct shown {
@@ -33,7 +33,7 @@ static err show_members(struct shown *shown, struct str text, struct arena *aren
         if (!more)
             break;
         TRY(json_skip(&in, &value));
-        if (is_sealed(value))
+        if (is_closed(name, value))
             withhold(shown, name);
         else
             json_kraw(&j, arena_cstr(arena, name), json_compact(value, arena));

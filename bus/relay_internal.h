@@ -41,7 +41,7 @@ struct offset {
     struct stream *stream;
     struct str grp;
     int64_t ms, seq;
-    bool detached; /* does not hold back trimming */
+    bool detached;   /* does not hold back trimming */
     bool expired;    /* not heard of for long: holds nothing */
     bool stranger;   /* its truth is in Redis: it is never levelled */
     bool registered; /* a stranger that was granted access, see `daydreamctl events grant` */

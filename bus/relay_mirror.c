@@ -18,7 +18,8 @@ enum { OFFSETS_CEILING = 16 << 20, TRIM_STEP = 10000 };
 
 static const struct pg_stmt select_offsets = {
     "relay_offsets",
-    "SELECT o.grp, o.topic, o.part, o.ms, o.seq, d.grp IS NOT NULL, o.expired, o.stranger, o.registered FROM ("
+    "SELECT o.grp, o.topic, o.part, o.ms, o.seq, d.grp IS NOT NULL, o.expired, o.stranger, o.registered FROM "
+    "("
     " SELECT o.grp, o.topic, o.part, o.ms, o.seq, s.expired IS NOT NULL AS expired, false AS stranger,"
     "  false AS registered FROM consumer_offset o LEFT JOIN subscriber s ON o.grp = 'ext:' || s.name"
     " UNION ALL SELECT g.name, g.topic, g.part, g.ms, g.seq, s.expired IS NOT NULL, true,"

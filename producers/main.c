@@ -23,6 +23,7 @@
 #include "producers/retention.h"
 #include "producers/schedules.h"
 #include "producers/timers.h"
+#include "producers/webhooks.h"
 
 enum {
     SWEEP_MS = 50,
@@ -226,10 +227,15 @@ int main(int argc, char **argv)
         return stop ? 0 : 1;
     log_info("started", kv("pid", (int64_t)getpid()));
     struct jobs *jobs = jobs_start(&sweep_bell);
+    struct webhooks *webhooks = NULL;
+    err e = webhooks_start(&sweep_bell, &webhooks);
+    if (failed(e))
+        log_error("no webhooks are sent", kv("why", err_text(e)));
     start_thread(&timers, run_timers, NULL);
     start_thread(&retention, run_retention, NULL);
     run_sweep(pg, redis);
 
+    webhooks_stop(webhooks);
     jobs_stop(jobs);
     pthread_join(timers, NULL);
     pthread_join(retention, NULL);

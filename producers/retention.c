@@ -6,6 +6,7 @@
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
+#include "producers/webhook_store.h"
 
 static const struct pg_stmt delete_commands = {
     "retention_commands",
@@ -33,7 +34,9 @@ err retention_pass(struct pg *pg, bool *ret_more)
         return OK;
     struct uuid before = uuid_v7(before_ms);
     TRY(delete_before(pg, &delete_commands, before, ret_more));
-    return delete_before(pg, &delete_jobs, before, ret_more);
+    TRY(delete_before(pg, &delete_jobs, before, ret_more));
+    int64_t log_ms = clock_ms() - conf_int(SET_WEBHOOK_LOG_DAYS) * INT64_C(86400000);
+    return delivery_retire(pg, log_ms, RETENTION_BATCH, ret_more);
 }
 
 err retention_log(struct pg *pg, const volatile bool *stop)

@@ -111,7 +111,7 @@ static int judge(struct follower *f, int64_t since)
     else
         snprintf(where, sizeof(where),
                  "ms > %lld AND data LIKE '%%\"user_id\":\"%s\"%%' AND (topic = 'carts' OR type IN"
-                 " ('order.placed.v1', 'order.confirmed.v1', 'order.cancelled.v1'))",
+                 " ('order.placed.v2', 'order.confirmed.v1', 'order.cancelled.v1'))",
                  (long long)since, people[0]->id);
     wanted = (int)shop_sql(shop, "SELECT count(*) FROM event_log WHERE %s", where);
     listener_hears(f->listener, wanted, CATCH_UP_MS);
