@@ -269,7 +269,7 @@ int main(int argc, char **argv)
     struct shop *shop =
         shop_start(&(struct shop_options){.servers = {.pg_fsync = true,
                                                       .wal_segment_mb = 16,
-                                                      .pg_extra = "max_wal_size = 1GB\nmin_wal_size = 80MB"},
+                                                      .pg_extra = getenv("BENCH_PG") ?: "max_wal_size = 1GB\nmin_wal_size = 80MB"},
                                           .partitions = PARTS,
                                           .settings = settings});
     partitions_set(PARTS);

@@ -75,7 +75,7 @@ Test(parked, a_retry_handles_the_whole_sequence_in_order_and_frees_the_key)
  */
 Test(parked, nothing_overtakes_a_retry_under_way)
 {
-    enum { BEFORE = 120, ALL = 400 };
+    enum { BEFORE = 400, ALL = 600 };
     struct bus s = runner_bus(1);
     struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
     spoil(&s, user, "bad");
@@ -87,6 +87,7 @@ Test(parked, nothing_overtakes_a_retry_under_way)
     struct str line = arena_printf(s.arena, "%s/daydreamctl bus dlq retry --all", DAYDREAM_BIN_DIR);
     FILE *retry = popen(line.p, "r");
     cr_assert(retry);
+    runner_expect(&s, "SELECT (count(*) > 0)::int FROM dead_letter WHERE state = 'handled'", 1);
     for (int i = BEFORE + 1; i <= ALL; i++)
         runner_publish(&s, runner_add_item(&s, user, shirt, i));
     char text[200] = "";
