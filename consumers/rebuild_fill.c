@@ -24,11 +24,8 @@ enum {
     PACE_MS = 100
 };
 
-/* A page is large enough to be planned for itself: a plan for any number of rows, made while the copies are
- * empty, would read all of a table for each row that is written. Pages of the log come by its key, in order.
- */
-static const char filler_setup[] =
-    "SET synchronous_commit = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_custom_plan";
+/* The disk is waited for once, by the swap. */
+static const char filler_setup[] = "SET synchronous_commit = off";
 
 static const struct pg_stmt read_offsets = {
     "rebuild_offsets", "SELECT topic, part, epoch, flush, seq, ms FROM consumer_offset WHERE grp = $1"};
