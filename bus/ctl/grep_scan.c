@@ -160,7 +160,8 @@ static err read_matches(struct scan *scan, const struct span *steps, size_t n)
         scan->cap = 2 * (scan->n_matches + m);
         scan->matches = arena_grow(grep->arena, scan->matches, from, scan->cap * sizeof(*events));
     }
-    memcpy(scan->matches + scan->n_matches, events, m * sizeof(*events));
+    if (m)
+        memcpy(scan->matches + scan->n_matches, events, m * sizeof(*events));
     scan->n_matches += m;
     return OK;
 }
