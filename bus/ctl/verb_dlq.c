@@ -277,7 +277,7 @@ static void print_shown(struct ctl *ctl, const struct shown *s)
 
 enum ctl_exit run_dlq_show(struct ctl *ctl)
 {
-    _cleanup_(shown_free) struct shown s = {NULL};
+    _cleanup_(shown_free) struct shown s = {.corrections = NULL};
     struct dlq_key key;
     int64_t limit;
     err e = dlq_key(ctl, &key);
