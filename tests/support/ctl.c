@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-static struct ctl_run *run(struct bus *bus, const char *words, va_list list)
+_printf_(2, 0) static struct ctl_run *run(struct bus *bus, const char *words, va_list list)
 {
     struct ctl_run *run = arena_new_of(bus->arena, struct ctl_run);
     char line[8192];
