@@ -76,7 +76,7 @@ Test(webhooks, an_order_is_told_in_its_order_and_signed)
     }
     cr_expect_eq(receiver_forged(receiver), 0);
     cr_assert(shop_is_quiet(shop, 0));
-    cr_expect_eq(receiver_distinct(receiver, NULL),
+    cr_expect_eq((int64_t)receiver_distinct(receiver, NULL),
                  shop_sql(shop, "SELECT count(*) FROM event_log WHERE type LIKE 'order.%%'"));
 }
 
