@@ -46,6 +46,8 @@ static void call_handler(struct exchange *x)
 {
     const struct route *route = x->req.route;
 
+    if (trace_on && !route->direct)
+        span_of_request(x);
     if (route->direct)
         route->direct(&x->req);
     else if (route->query)

@@ -152,11 +152,14 @@ int main(int argc, char **argv)
         e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
         e = instance_name(instance, sizeof(instance));
+    if (!failed(e))
+        e = trace_start("daydream-consumers", instance);
     if (failed(e)) {
         fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
         return 2;
     }
     if (ready())
         run_groups(instance);
+    trace_stop();
     return 0;
 }
