@@ -12,6 +12,7 @@
 #include "api/guard.h"
 #include "api/http.h"
 #include "api/route.h"
+#include "api/route_metrics.h"
 #include "bus/trace.h"
 
 enum {
@@ -35,6 +36,7 @@ struct conn;
 /* What connections of one loop share. The owner fills the first part. */
 struct conn_host {
     const struct router *router;
+    struct route_metrics *metrics;        /* NULL: requests are not counted by route */
     route_fn *command, *query;            /* the upper layer's */
     struct loop *loop;                    /* for req->loop */
     const struct str *names;              /* ALLOWED_HOSTS, lower case, ended by STR_NONE */

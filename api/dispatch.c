@@ -56,6 +56,14 @@ static void call_handler(struct exchange *x)
         x->host->command(&x->req);
 }
 
+void http_metrics_print(const struct request *req, struct buf *b, const char *labels)
+{
+    const struct exchange *x = (const struct exchange *)(const void *)req;
+
+    if (x->host->metrics)
+        route_metrics_print(x->host->metrics, b, labels);
+}
+
 void dispatch(struct exchange *x)
 {
     unsigned methods;

@@ -10,6 +10,7 @@
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/meta.h"
+#include "bus/shared_metrics.h"
 #include "bus/trace.h"
 
 static struct shop shop;
@@ -47,7 +48,8 @@ static err serve(void)
     struct server_options options = {.port = -1, .routes = shop_routes, .hooks = door_hooks(), .data = &shop};
     TRY(prepare());
     server_block_signals();
-    TRY(trace_start("daydream-api", "1"));
+    metrics_share("daydream-api", NULL);
+    TRY(trace_start("daydream-api", metrics_instance()));
     TRY(server_start(&options, &server));
     if (pthread_create(&waiting, NULL, wait_for_servers, NULL) != 0)
         return FAIL(UNAVAILABLE, "no thread could be started");

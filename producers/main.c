@@ -18,6 +18,7 @@
 #include "bus/message.h"
 #include "bus/meta.h"
 #include "bus/relay.h"
+#include "bus/shared_metrics.h"
 #include "bus/trace.h"
 #include "producers/jobs.h"
 #include "producers/link.h"
@@ -195,8 +196,10 @@ static bool configure(void)
         e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
         e = relay_budget_parse(conf_str(SET_REDIS_BUDGET), &budget);
-    if (!failed(e))
-        e = trace_start("daydream-producers", "1");
+    if (!failed(e)) {
+        metrics_share("daydream-producers", NULL);
+        e = trace_start("daydream-producers", metrics_instance());
+    }
     if (failed(e))
         fprintf(stderr, "daydream-producers: %s\n", err_text(e));
     return !failed(e);
