@@ -1,6 +1,8 @@
 /* /metrics of a whole shop: the rules of the format, what each program counted, what is asked at the scrape,
  * and a bounded number of series. */
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/support/exposition.h"
 #include "tests/support/verbs.h"
@@ -59,6 +61,22 @@ Test(metrics_page, keeps_the_rules_and_shows_all_programs)
     cr_expect_eq(exposition_value(p, "postgres_up"), 1);
     cr_expect_eq(exposition_value(p, "redis_up"), 1);
     cr_expect_null(strstr(p, cup), "no id is a label");
+}
+
+/* Prometheus' own linter, on machines that have it. */
+Test(metrics_page, promtool_accepts_it)
+{
+    char path[300], command[400];
+    if (system("command -v promtool >/dev/null") != 0)
+        cr_skip_test("promtool is not installed (package prometheus)");
+    buy();
+    snprintf(path, sizeof(path), "%s/page", servers_dir(shop_servers(shop)));
+    FILE *f = fopen(path, "we");
+    fputs(page(), f);
+    fclose(f);
+    snprintf(command, sizeof(command), "promtool check metrics <'%s'", path);
+    cr_expect_eq(system(command), 0);
+    fprintf(stderr, "%zu values\n", exposition_values(ana->reply.text));
 }
 
 /* Ids, wrong paths and methods make no series of their own. */
