@@ -12,6 +12,8 @@
 #include "api/guard.h"
 #include "api/http.h"
 #include "api/route.h"
+#include "api/route_metrics.h"
+#include "bus/trace.h"
 
 enum {
     CONN_OUTSTANDING = 64,       /* requests in the queue; then reading stops */
@@ -34,6 +36,7 @@ struct conn;
 /* What connections of one loop share. The owner fills the first part. */
 struct conn_host {
     const struct router *router;
+    struct route_metrics *metrics;        /* NULL: requests are not counted by route */
     route_fn *command, *query;            /* the upper layer's */
     struct loop *loop;                    /* for req->loop */
     const struct str *names;              /* ALLOWED_HOSTS, lower case, ended by STR_NONE */
@@ -82,9 +85,11 @@ struct exchange {
     bool keep_alive; /* the client lets the connection stand */
     bool http10;
     bool chunked;
-    bool expects; /* 100 Continue is to be sent when its turn comes */
-    bool refused; /* never reached a handler */
-    struct str trace;
+    bool expects;      /* 100 Continue is to be sent when its turn comes */
+    bool refused;      /* never reached a handler */
+    struct str trace;  /* the traceparent: the client's, or the one that names span */
+    struct trace span; /* of this request, when traces are on */
+    int64_t began_ns;  /* of span, since 1970; 0: there is none */
     /* the answer */
     int status;
     struct buf extra;    /* header lines of respond_header */
@@ -172,6 +177,10 @@ void exchange_free(struct exchange *x);
 enum err_code head_read(struct conn *conn, struct exchange *x, const char *p, size_t n);
 /* head.c: feeds the body to the parser; conn->complete at its end. */
 enum err_code body_read(struct conn *conn, struct exchange *x, const char *p, size_t n, size_t *ret_used);
+/* spans.c: the request reaches its handler: begins its span, when traces are on. */
+void span_of_request(struct exchange *x);
+/* spans.c: it is over. */
+void span_of_answer(const struct exchange *x);
 /* dispatch.c: the request is complete: finds its route and calls it. */
 void dispatch(struct exchange *x);
 /* conn.c: no more requests are taken; the queue is still answered. */

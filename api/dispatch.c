@@ -46,12 +46,22 @@ static void call_handler(struct exchange *x)
 {
     const struct route *route = x->req.route;
 
+    if (trace_on && !route->direct)
+        span_of_request(x);
     if (route->direct)
         route->direct(&x->req);
     else if (route->query)
         x->host->query(&x->req);
     else
         x->host->command(&x->req);
+}
+
+void http_metrics_print(const struct request *req, struct buf *b, const char *labels)
+{
+    const struct exchange *x = (const struct exchange *)(const void *)req;
+
+    if (x->host->metrics)
+        route_metrics_print(x->host->metrics, b, labels);
 }
 
 void dispatch(struct exchange *x)

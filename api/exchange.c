@@ -43,6 +43,8 @@ void exchange_free(struct exchange *x)
 {
     struct conn_host *host = x->host;
 
+    if (x->began_ns)
+        span_of_answer(x);
     host->held -= x->body_cap;
     free(x->body);
     blob_drop(x->blob);

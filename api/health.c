@@ -11,9 +11,6 @@
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/json.h"
-#include "bus/base/metrics.h"
-
-#define VERSION "0.1.0"
 
 enum { LAG_S = 30, ROOM_MB = 64, REASONS_MAX = 16 };
 
@@ -21,7 +18,7 @@ static void put_head(struct json *j, const char *status)
 {
     json_kstr(j, "status", str_of(status));
     json_ktime(j, "timestamp", clock_ms());
-    json_kstr(j, "version", STR(VERSION));
+    json_kstr(j, "version", STR(DAYDREAM_VERSION));
 }
 
 void get_health(struct request *req)
@@ -216,41 +213,4 @@ void get_health_detailed(struct request *req)
     err e = pg_poll_query(door->pg, &select_lags, 0, NULL, on_lags, r);
     if (failed(e))
         on_lags(r, e, NULL);
-}
-
-/* ---- metrics ---- */
-
-static void on_lag_metrics(void *data, err e, struct pg_result *rows)
-{
-    struct request *req = data;
-    struct buf b = buf_new(req->arena, 16384);
-    metrics_print(&b);
-    if (!failed(e)) {
-        buf_lit(&b,
-                "# HELP group_lag_events events a group has not passed yet\n# TYPE group_lag_events gauge\n");
-        for (int i = 0; i < pg_rows(rows); i++)
-            if (!pg_is_null(rows, i, 0))
-                buf_printf(&b, "group_lag_events{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
-                           (long long)pg_get_int(rows, i, 1));
-        buf_lit(&b, "# HELP group_lag_seconds age of the first event a group has not passed\n"
-                    "# TYPE group_lag_seconds gauge\n");
-        for (int i = 0; i < pg_rows(rows); i++)
-            if (!pg_is_null(rows, i, 0))
-                buf_printf(&b, "group_lag_seconds{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
-                           (long long)seconds_behind(rows, i));
-        buf_lit(&b, "# HELP group_parked_keys keys whose messages wait for an operator\n"
-                    "# TYPE group_parked_keys gauge\n");
-        for (int i = 0; i < pg_rows(rows); i++)
-            if (!pg_is_null(rows, i, 0))
-                buf_printf(&b, "group_parked_keys{group=\"%.*s\"} %lld\n", STR_ARG(pg_get_str(rows, i, 0)),
-                           (long long)pg_get_int(rows, i, 3));
-    }
-    respond_as(req, 200, "text/plain; version=0.0.4", buf_view(&b));
-}
-
-void get_metrics(struct request *req)
-{
-    err e = pg_poll_query(door_of(req)->pg, &select_lags, 0, NULL, on_lag_metrics, req);
-    if (failed(e))
-        on_lag_metrics(req, e, NULL);
 }

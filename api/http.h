@@ -105,6 +105,10 @@ void respond_problem(struct request *req, const struct problem *problem);
 /* A failure: the text of a REJECT is its detail; others are logged and answered without detail. */
 void respond_error(struct request *req, err e);
 
+/* http_requests_total and http_request_duration_seconds of this server, as Prometheus text. labels: of the
+ * process, e.g. "program=\"daydream-api\"". */
+void http_metrics_print(const struct request *req, struct buf *b, const char *labels);
+
 /* ---- streaming (chunked; HTTP/1.0: until close) ---- */
 enum { STREAM_HIGH = 64 << 10, STREAM_MAX = 1 << 20 };
 void stream_begin(struct request *req, int status, const char *content_type);

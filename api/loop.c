@@ -174,6 +174,7 @@ static void set_up_host(struct loop *loop)
 
     loop->host = (struct conn_host){
         .router = server->router,
+        .metrics = server->metrics,
         .command = server->options.hooks.command,
         .query = server->options.hooks.query,
         .loop = loop,

@@ -66,6 +66,7 @@ struct loop {
 struct server {
     struct server_options options;
     struct router *router;
+    struct route_metrics *metrics;
     int port, n;
     int64_t connections_max;
     _Atomic int64_t connections;

@@ -10,6 +10,8 @@
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/meta.h"
+#include "bus/shared_metrics.h"
+#include "bus/trace.h"
 
 static struct shop shop;
 
@@ -46,6 +48,8 @@ static err serve(void)
     struct server_options options = {.port = -1, .routes = shop_routes, .hooks = door_hooks(), .data = &shop};
     TRY(prepare());
     server_block_signals();
+    metrics_share("daydream-api", NULL);
+    TRY(trace_start("daydream-api", metrics_instance()));
     TRY(server_start(&options, &server));
     if (pthread_create(&waiting, NULL, wait_for_servers, NULL) != 0)
         return FAIL(UNAVAILABLE, "no thread could be started");
@@ -53,6 +57,7 @@ static err serve(void)
     server_run(server);
     shop.stop = true;
     pthread_join(waiting, NULL);
+    trace_stop();
     return OK;
 }
 

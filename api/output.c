@@ -73,6 +73,8 @@ static void observe(const struct exchange *x)
     int64_t ns = x->req.arrived_ns ? clock_mono_ns() - x->req.arrived_ns : 0;
 
     counter_add(counters[x->status / 100], 1);
+    if (x->host->metrics)
+        route_metrics_count(x->host->metrics, &x->req, x->status, ns);
     if (!x->refused)
         histogram_observe(HISTOGRAM_HTTP_SECONDS, ns);
     log_debug("request", kv("method", method_name(x->req.method)), kv("path", x->req.path),

@@ -66,6 +66,7 @@ static struct server *server_new(const struct server_options *options)
         abort();
     server->options = *options;
     server->router = router_new(options->routes);
+    server->metrics = route_metrics_new(options->routes);
     server->lists = arena_new(1 << 20);
     server->names = split(conf_str(SET_ALLOWED_HOSTS), server->lists);
     server->origins = split(conf_str(SET_CORS_ALLOWED_ORIGINS), server->lists);
@@ -93,6 +94,7 @@ static struct server *server_free(struct server *server)
     free(server->loops);
     arena_free(server->lists);
     router_free(server->router);
+    route_metrics_free(server->metrics);
     free(server);
     return NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "bus/eventlog.h"
 #include "bus/lane.h"
+#include "bus/trace.h"
 #include "consumers/group.h"
 
 enum { BATCH_MAX = 256 };
@@ -62,6 +63,7 @@ struct item {
     struct letter *letter; /* NULL: it came from a lane */
     struct partition *at;
     struct delivery message;
+    struct trace trace; /* its span; empty when it is not sampled */
     enum item_fate fate;
     enum answer answer;
     bool waited;          /* answered NOT_YET once, */
@@ -128,6 +130,7 @@ struct batch {
     const struct group *group;
     struct arena *arena;
     int64_t now;
+    int64_t began_ns; /* when traces are on: trace_now() at its beginning */
     struct item **items;
     size_t n;
     struct item *current;

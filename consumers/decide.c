@@ -224,16 +224,29 @@ static void poisoned(struct item *item, const char *reason)
     item->park_reason = reason;
 }
 
+/* Handlers compute and nothing else: one that takes long holds up its whole batch. */
+static void watch_budget(const struct worker *w, const struct item *item, int64_t ns)
+{
+    if (ns < w->budget_ns)
+        return;
+    counter_add(COUNTER_HANDLERS_SLOW, 1);
+    log_warn("a handler was slow", kv("group", w->group->name), kv("type", item->entry->envelope.type),
+             kv("id", item->message.id), kv("correlationid", item->message.correlation),
+             kv("traceparent", item->message.traceparent), kv("microseconds", ns / 1000));
+}
+
 static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
 {
     struct item *item = b->items[n];
     b->current = item;
     item->message.final = item->settled || (item->waited && b->caught_up[item->waits_for]);
+    int64_t start = clock_mono_ns();
     watch(w, true);
     item->answer = INDIGESTIBLE(item->message.key)
                        ? ANSWER_POISON
                        : handlers_handle(&w->group->on, item->message.type, b, item->message.data);
     watch(w, false);
+    watch_budget(w, item, clock_mono_ns() - start);
     if (item->answer == ANSWER_POISON) {
         poisoned(item, "poison");
         *ret_again = true;

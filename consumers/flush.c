@@ -12,6 +12,7 @@
 #include "bus/base/fault.h"
 #include "bus/base/metrics.h"
 #include "consumers/flush_queue.h"
+#include "consumers/spans.h"
 
 enum { FLUSH_MS = 15000 };
 
@@ -225,6 +226,8 @@ err flush(struct worker *w, struct batch *b)
     TRY(commit(w, b, &completed));
     histogram_observe(HISTOGRAM_FLUSH_SECONDS, clock_mono_ns() - start);
     counter_add(COUNTER_MESSAGES_HANDLED, (int64_t)b->n);
+    if (trace_on)
+        spans_of_batch(b);
     settle_partitions(w);
     pass_own(w, b);
     leave_cut(b);

@@ -8,6 +8,7 @@
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
 #include "bus/message.h"
+#include "consumers/spans.h"
 #include "consumers/worker.h"
 
 enum { GAP_STEP = BATCH_MAX / 4, FIELD_MAX = 1024 };
@@ -138,6 +139,8 @@ static err add_item(struct gathered *g, struct entry *entry, struct partition *p
     gather_item(g->w, entry, p, item);
     if (item->message.type == MESSAGE_NONE && is_type(entry->envelope.type))
         TRY(registry_check(g->w, entry));
+    if (trace_on && item->fate != ITEM_SKIP)
+        span_of_message(item, g->w->arena);
     *list_add(g->w->arena, &g->items) = item;
     *ret = item;
     return OK;

@@ -22,6 +22,7 @@
 #include "bus/base/log.h"
 #include "bus/message.h"
 #include "bus/meta.h"
+#include "bus/shared_metrics.h"
 #include "consumers/errand.h"
 #include "consumers/watchdog.h"
 
@@ -152,11 +153,16 @@ int main(int argc, char **argv)
         e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
         e = instance_name(instance, sizeof(instance));
+    if (!failed(e)) {
+        metrics_share("daydream-consumers", instance);
+        e = trace_start("daydream-consumers", instance);
+    }
     if (failed(e)) {
         fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
         return 2;
     }
     if (ready())
         run_groups(instance);
+    trace_stop();
     return 0;
 }

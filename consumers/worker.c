@@ -71,6 +71,7 @@ struct worker *worker_new(const struct group *group, const char *instance, const
     w->instance = instance;
     w->stop = stop;
     w->siblings = 1;
+    w->budget_ns = conf_int(SET_HANDLER_BUDGET_MS) * 1000000;
     w->arena = arena_new(ARENA_CEILING);
     w->parked_arena = arena_new(ARENA_CEILING);
     w->count_commands = w->count_events = BATCH_MAX / 4;
@@ -136,7 +137,12 @@ static err connect_all(struct worker *w)
 
 static struct batch new_batch(struct worker *w, struct item **items, size_t n)
 {
-    return (struct batch){.group = w->group, .arena = w->arena, .now = clock_ms(), .items = items, .n = n};
+    return (struct batch){.group = w->group,
+                          .arena = w->arena,
+                          .now = clock_ms(),
+                          .began_ns = trace_on ? trace_now() : 0,
+                          .items = items,
+                          .n = n};
 }
 
 static err process_once(struct worker *w, struct item **items, size_t n)
@@ -164,7 +170,8 @@ static bool offends(err e)
 static err park_offender(struct worker *w, struct item *item, err e)
 {
     log_error("message is parked", kv("group", w->group->name), kv("type", item->entry->envelope.type),
-              kv("id", item->message.id), kv("why", err_text(e)));
+              kv("id", item->message.id), kv("correlationid", item->message.correlation),
+              kv("traceparent", item->message.traceparent), kv("why", err_text(e)));
     item->fate = ITEM_PARK;
     item->poison = true;
     item->park_reason = err_slug(e.code);

@@ -69,6 +69,7 @@ struct worker {
     size_t n_parked, parked_cap;
     struct replay *replays_of; /* one per partition, for their `replay` */
     struct standstill standstill;
+    int64_t budget_ns; /* a handler that takes longer is slow */
     /* what the reads brought, in the batch's arena */
     struct entry *read;
     size_t n_read;

@@ -44,18 +44,44 @@ static void note_breaker(struct slot *slot, err e, bool ended_by_us)
         log_warn("the breaker opened: many attempts in a row failed", kv("kind", slot->job.kind->name));
 }
 
+/* From here on what the attempt causes is below its span. */
+static void begin_span(struct slot *slot)
+{
+    struct job *job = &slot->job;
+    if (!trace_follow(job->traceparent, &job->trace))
+        return;
+    job->began_ns = trace_now();
+    job->traceparent = trace_text(&job->trace, slot->arena);
+}
+
+/* outcome: its word; NULL: the attempt failed and another will follow. */
+static void end_span(const struct job *job, const char *outcome)
+{
+    struct span *span =
+        span_open(&job->trace, SPAN_CLIENT, str_of(job->kind->name), job->began_ns, trace_now());
+    span_int(span, "attempt", job->attempt);
+    span_str(span, "messaging.message.conversation_id", job->correlation);
+    span_str(span, "outcome", str_of(outcome));
+    if (!outcome)
+        span_failed(span, "the attempt failed");
+    span_close(span);
+}
+
 static void finish(struct slot *slot, const struct job_outcome *outcome)
 {
     bool accepted = false;
     err e = job_finish(slot->link.pg, &slot->job, outcome, slot->arena, &accepted);
+    if (!failed(e) && accepted)
+        end_span(&slot->job, outcome->word);
     if (!failed(e) && accepted && FAULT(JOB_AFTER_COMMIT))
         return;
     if (failed(e))
         log_warn("the outcome of a job could not be recorded and will be asked again",
-                 kv("kind", slot->job.kind->name), kv("job", slot->job.id), kv("why", err_text(e)));
+                 kv("kind", slot->job.kind->name), kv("job", slot->job.id),
+                 kv("correlationid", slot->job.correlation), kv("why", err_text(e)));
     else if (!accepted)
         log_info("a job's outcome came after its lease", kv("kind", slot->job.kind->name),
-                 kv("job", slot->job.id));
+                 kv("job", slot->job.id), kv("correlationid", slot->job.correlation));
     else
         bell_ring(slot->jobs->told);
 }
@@ -67,20 +93,25 @@ static void retry(struct slot *slot, err why, bool stop)
     int64_t due_ms = stop ? 0 : clock_ms() + backoff_ms(attempt, RETRY_BASE_MS, RETRY_CAP_MS);
     if (!stop && err_class_of(why.code) != ERR_CLASS_RETRY)
         log_error("a job failed in a way that is ours", kv("kind", slot->job.kind->name),
-                  kv("job", slot->job.id), kv("attempt", slot->job.attempt), kv("why", err_text(why)));
+                  kv("job", slot->job.id), kv("correlationid", slot->job.correlation),
+                  kv("attempt", slot->job.attempt), kv("why", err_text(why)));
     else if (!stop)
         log_warn("a job is tried again", kv("kind", slot->job.kind->name), kv("job", slot->job.id),
-                 kv("attempt", slot->job.attempt), kv("why", err_text(why)));
+                 kv("correlationid", slot->job.correlation), kv("attempt", slot->job.attempt),
+                 kv("why", err_text(why)));
+    if (!stop)
+        end_span(&slot->job, NULL);
     err e = link_up(&slot->link) ? job_put_back(slot->link.pg, &slot->job, due_ms)
                                  : FAIL(PG_DOWN, "no connection");
     if (failed(e))
         log_warn("a job could not be put back; its lease will end", kv("job", slot->job.id),
-                 kv("why", err_text(e)));
+                 kv("correlationid", slot->job.correlation), kv("why", err_text(e)));
 }
 
 static void attempt(struct slot *slot)
 {
     const struct job_kind *kind = slot->job.kind;
+    begin_span(slot);
     struct job_run run = {&slot->job, slot->link.pg, slot->arena, &slot->patience};
     struct job_outcome outcome = {NULL, MESSAGE_NONE, NULL};
     if (kind->give_way && followed(slot)) {

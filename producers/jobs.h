@@ -8,6 +8,7 @@
 #pragma once
 
 #include "bus/eventlog.h"
+#include "bus/trace.h"
 #include "producers/bell.h"
 
 /* A claimed job. Strings live as long as the attempt. */
@@ -18,6 +19,8 @@ struct job {
     int64_t attempt; /* from 1 */
     bool followed;   /* a job that overtakes waits behind it */
     struct str correlation, actor, traceparent;
+    struct trace trace; /* the span of this attempt; empty when it is not sampled */
+    int64_t began_ns;   /* of it */
 };
 
 /* What a worker has: its own connection, an arena for the attempt, and the attempt's time. */

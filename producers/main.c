@@ -18,6 +18,8 @@
 #include "bus/message.h"
 #include "bus/meta.h"
 #include "bus/relay.h"
+#include "bus/shared_metrics.h"
+#include "bus/trace.h"
 #include "producers/jobs.h"
 #include "producers/link.h"
 #include "producers/retention.h"
@@ -194,6 +196,10 @@ static bool configure(void)
         e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
         e = relay_budget_parse(conf_str(SET_REDIS_BUDGET), &budget);
+    if (!failed(e)) {
+        metrics_share("daydream-producers", NULL);
+        e = trace_start("daydream-producers", metrics_instance());
+    }
     if (failed(e))
         fprintf(stderr, "daydream-producers: %s\n", err_text(e));
     return !failed(e);
@@ -241,6 +247,7 @@ int main(int argc, char **argv)
     pthread_join(retention, NULL);
     redis_close(redis);
     pg_close(pg);
+    trace_stop();
     log_info("ended");
     ended = true;
     bell_ring(&end_bell);

@@ -50,7 +50,7 @@ static size_t queue_fire(struct pg *pg, const struct pg_result *due, struct aren
         enum message message = message_find(pg_get_str(due, i, 4));
         if (message == MESSAGE_NONE) {
             log_error("a timer has a type that is not known", kv("type", pg_get_str(due, i, 4)),
-                      kv("timer", pg_get_uuid(due, i, 0)));
+                      kv("timer", pg_get_uuid(due, i, 0)), kv("correlationid", pg_get_str(due, i, 6)));
             pg_array_uuid(&unknown, pg_get_uuid(due, i, 0));
             continue;
         }

@@ -18,28 +18,41 @@ enum { SUB_BITS = 5, SUB = 1 << SUB_BITS, BUCKETS = (63 - SUB_BITS + 1) * SUB };
  * buckets. */
 enum { FIRST_BOUND = 16, LAST_BOUND = 34 };
 
-static struct {
-    _Alignas(64) _Atomic int64_t v;
-} counters[COUNTER_COUNT];
+/* A counter has a cache line of its own. */
+struct cell {
+    _Atomic int64_t v;
+    char rest[56];
+};
 
-static struct {
-    _Atomic int64_t sum;
-    _Atomic int64_t buckets[BUCKETS];
-} histograms[HISTOGRAM_COUNT];
+struct metrics_page {
+    struct cell counters[COUNTER_COUNT];
+    struct {
+        _Atomic int64_t sum;
+        _Atomic int64_t buckets[BUCKETS];
+    } histograms[HISTOGRAM_COUNT];
+};
+
+static _Alignas(64) struct metrics_page private_page;
+static struct metrics_page *own = &private_page;
 
 void counter_add(enum counter c, int64_t n)
 {
-    atomic_fetch_add_explicit(&counters[c].v, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&own->counters[c].v, n, memory_order_relaxed);
 }
 
 void counter_set(enum counter c, int64_t v)
 {
-    atomic_store_explicit(&counters[c].v, v, memory_order_relaxed);
+    atomic_store_explicit(&own->counters[c].v, v, memory_order_relaxed);
+}
+
+static int64_t counter_in(const struct metrics_page *page, enum counter c)
+{
+    return atomic_load_explicit(&page->counters[c].v, memory_order_relaxed);
 }
 
 int64_t counter_get(enum counter c)
 {
-    return atomic_load_explicit(&counters[c].v, memory_order_relaxed);
+    return counter_in(own, c);
 }
 
 static int bucket_of(int64_t ns)
@@ -66,13 +79,13 @@ void histogram_observe(enum histogram h, int64_t ns)
 {
     if (ns < 0)
         ns = 0;
-    atomic_fetch_add_explicit(&histograms[h].sum, ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&histograms[h].buckets[bucket_of(ns)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&own->histograms[h].sum, ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&own->histograms[h].buckets[bucket_of(ns)], 1, memory_order_relaxed);
 }
 
-static int64_t bucket_count(enum histogram h, int bucket)
+static int64_t bucket_count(const struct metrics_page *page, enum histogram h, int bucket)
 {
-    return atomic_load_explicit(&histograms[h].buckets[bucket], memory_order_relaxed);
+    return atomic_load_explicit(&page->histograms[h].buckets[bucket], memory_order_relaxed);
 }
 
 int64_t histogram_quantile(enum histogram h, double q)
@@ -81,12 +94,12 @@ int64_t histogram_quantile(enum histogram h, double q)
 
     assert(q >= 0 && q <= 1);
     for (int i = 0; i < BUCKETS; i++)
-        total += bucket_count(h, i);
+        total += bucket_count(own, h, i);
     if (total == 0)
         return 0;
     rank = (int64_t)(q * (double)(total - 1)) + 1;
     for (int i = 0; i < BUCKETS; i++) {
-        below += bucket_count(h, i);
+        below += bucket_count(own, h, i);
         if (below >= rank) {
             int64_t start = bucket_start(i), width = i < 2 * SUB ? 1 : INT64_C(1) << (i / SUB - 1);
 
@@ -112,12 +125,63 @@ static const struct row {
 #undef HISTOGRAM
 };
 
-static void print_value(struct buf *b, const struct row *row)
+size_t metrics_page_size(void)
+{
+    return sizeof(struct metrics_page);
+}
+
+/* FNV-1a over names and labels, with the end of each. */
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    while (*text++);
+    return hash;
+}
+
+uint64_t metrics_layout(void)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (const struct row *row = rows; row < rows + sizeof(rows) / sizeof(*rows); row++)
+        hash = mix(mix(hash, row->name), row->labels);
+    return hash;
+}
+
+void metrics_move(void *to)
+{
+    memcpy(to, own, sizeof(*own));
+    own = to;
+}
+
+const struct metrics_page *metrics_own(void)
+{
+    return own;
+}
+
+/* ---- printing ---- */
+
+/* "{a,b,c}" of those that are not empty; nothing when all are. */
+static void put_labels(struct buf *b, const char *const labels[3])
+{
+    bool any = false;
+
+    for (int i = 0; i < 3; i++) {
+        if (!*labels[i])
+            continue;
+        buf_char(b, any ? ',' : '{');
+        buf_lit(b, labels[i]);
+        any = true;
+    }
+    if (any)
+        buf_char(b, '}');
+}
+
+static void print_value(struct buf *b, const struct row *row, const struct metrics_source *source)
 {
     buf_lit(b, row->name);
-    if (*row->labels)
-        buf_printf(b, "{%s}", row->labels);
-    buf_printf(b, " %" PRId64 "\n", counter_get((enum counter)row->index));
+    put_labels(b, (const char *const[3]){row->labels, source->labels, ""});
+    buf_printf(b, " %" PRId64 "\n", counter_in(source->page, (enum counter)row->index));
 }
 
 /* Nanoseconds as exact seconds. */
@@ -128,9 +192,11 @@ static void print_seconds(struct buf *b, int64_t ns)
     json_decimal(&j, ns, 9);
 }
 
-static void print_bucket(struct buf *b, const struct row *row, int bound, int64_t count)
+static void print_bucket(struct buf *b, const struct row *row, const char *labels, int bound, int64_t count)
 {
-    buf_printf(b, "%s_bucket{%s%sle=\"", row->name, row->labels, *row->labels ? "," : "");
+    buf_printf(b, "%s_bucket", row->name);
+    put_labels(b, (const char *const[3]){row->labels, labels, "le=\""});
+    b->n--; /* the bound goes before the brace */
     if (bound > LAST_BOUND)
         buf_lit(b, "+Inf");
     else
@@ -141,27 +207,42 @@ static void print_bucket(struct buf *b, const struct row *row, int bound, int64_
 /* Every bucket is read once, so the bounds of one page never contradict each other. `le` means "at most": a
  * bound is the first value of a bucket, which a continuous time never hits twice; one ns is not worth a
  * bucket. */
-static void print_histogram(struct buf *b, const struct row *row)
+static void print_histogram(struct buf *b, const struct row *row, const struct metrics_source *source)
 {
     enum histogram h = (enum histogram)row->index;
-    const char *open = *row->labels ? "{" : "", *close = *row->labels ? "}" : "";
+    const struct metrics_page *page = source->page;
+    const char *const labels[3] = {row->labels, source->labels, ""};
     int64_t count = 0;
     int bucket = 0;
 
     for (int bound = FIRST_BOUND; bound <= LAST_BOUND; bound++) {
         for (; bucket_start(bucket) < INT64_C(1) << bound; bucket++)
-            count += bucket_count(h, bucket);
-        print_bucket(b, row, bound, count);
+            count += bucket_count(page, h, bucket);
+        print_bucket(b, row, source->labels, bound, count);
     }
     for (; bucket < BUCKETS; bucket++)
-        count += bucket_count(h, bucket);
-    print_bucket(b, row, LAST_BOUND + 1, count);
-    buf_printf(b, "%s_sum%s%s%s ", row->name, open, row->labels, close);
-    print_seconds(b, atomic_load_explicit(&histograms[h].sum, memory_order_relaxed));
-    buf_printf(b, "\n%s_count%s%s%s %" PRId64 "\n", row->name, open, row->labels, close, count);
+        count += bucket_count(page, h, bucket);
+    print_bucket(b, row, source->labels, LAST_BOUND + 1, count);
+    buf_printf(b, "%s_sum", row->name);
+    put_labels(b, labels);
+    buf_char(b, ' ');
+    print_seconds(b, atomic_load_explicit(&page->histograms[h].sum, memory_order_relaxed));
+    buf_printf(b, "\n%s_count", row->name);
+    put_labels(b, labels);
+    buf_printf(b, " %" PRId64 "\n", count);
 }
 
-void metrics_print(struct buf *b)
+static void print_row(struct buf *b, const struct row *row, const struct metrics_source *source)
+{
+    if (row->kind == KIND_HISTOGRAM)
+        print_histogram(b, row, source);
+    else
+        print_value(b, row, source);
+}
+
+/* Rows of one family stand together in counters.def; all their values stand together on the page, as the
+ * format demands. */
+void metrics_print_all(struct buf *b, const struct metrics_source *sources, size_t n)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
     const char *family = "";
@@ -170,9 +251,12 @@ void metrics_print(struct buf *b)
         if (strcmp(family, row->name) != 0)
             buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->text, row->name, types[row->kind]);
         family = row->name;
-        if (row->kind == KIND_HISTOGRAM)
-            print_histogram(b, row);
-        else
-            print_value(b, row);
+        for (size_t i = 0; i < n; i++)
+            print_row(b, row, &sources[i]);
     }
+}
+
+void metrics_print(struct buf *b)
+{
+    metrics_print_all(b, &(struct metrics_source){own, ""}, 1);
 }

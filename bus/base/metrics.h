@@ -35,4 +35,23 @@ int64_t counter_get(enum counter c);
 void histogram_observe(enum histogram h, int64_t ns);
 /* The value below which the share q (0..1) of observations lies, ns. */
 int64_t histogram_quantile(enum histogram h, double q);
+/* The numbers of this process as Prometheus text. */
 void metrics_print(struct buf *b);
+
+/* ---- many processes on one page (bus/shared_metrics.h) ---- */
+/* The numbers of a process in memory that may be shared: plain, of one size for one counters.def. */
+struct metrics_page;
+size_t metrics_page_size(void);
+/* Stands for the rows of counters.def: pages of another layout cannot be read. */
+uint64_t metrics_layout(void);
+/* From now on the numbers are kept there, begun with what was counted so far. Aligned to 64; for as long as
+ * the process. Before threads. */
+void metrics_move(void *to);
+const struct metrics_page *metrics_own(void);
+
+struct metrics_source {
+    const struct metrics_page *page; /* aligned to 8 */
+    const char *labels;              /* of this process, added to each value; "" for none */
+};
+/* One family after the other, each with the values of all sources. */
+void metrics_print_all(struct buf *b, const struct metrics_source *sources, size_t n);

@@ -85,17 +85,17 @@ Test(metrics, the_page_is_prometheus_text)
     histogram_observe(HISTOGRAM_HTTP_SECONDS, 65536);
     histogram_observe(HISTOGRAM_HTTP_SECONDS, INT64_C(60000000000));
     text = page(arena);
-    cr_assert_not_null(strstr(text, "# HELP http_requests_total HTTP responses by class of status\n"
-                                    "# TYPE http_requests_total counter\n"
-                                    "http_requests_total{class=\"2xx\"} 0\n"
-                                    "http_requests_total{class=\"3xx\"} 0\n"
-                                    "http_requests_total{class=\"4xx\"} 3\n"));
+    cr_assert_not_null(strstr(text, "# HELP http_responses_total HTTP responses by class of status\n"
+                                    "# TYPE http_responses_total counter\n"
+                                    "http_responses_total{class=\"2xx\"} 0\n"
+                                    "http_responses_total{class=\"3xx\"} 0\n"
+                                    "http_responses_total{class=\"4xx\"} 3\n"));
     cr_assert_not_null(strstr(text, "# TYPE http_connections gauge\nhttp_connections 0\n"));
-    cr_assert_not_null(strstr(text, "# TYPE http_request_duration_seconds histogram\n"
-                                    "http_request_duration_seconds_bucket{le=\"0.000065536\"} 1\n"
-                                    "http_request_duration_seconds_bucket{le=\"0.000131072\"} 2\n"));
-    cr_assert_not_null(strstr(text, "http_request_duration_seconds_bucket{le=\"17.179869184\"} 2\n"
-                                    "http_request_duration_seconds_bucket{le=\"+Inf\"} 3\n"
-                                    "http_request_duration_seconds_sum 60.000131071\n"
-                                    "http_request_duration_seconds_count 3\n"));
+    cr_assert_not_null(strstr(text, "# TYPE http_response_seconds histogram\n"
+                                    "http_response_seconds_bucket{le=\"0.000065536\"} 1\n"
+                                    "http_response_seconds_bucket{le=\"0.000131072\"} 2\n"));
+    cr_assert_not_null(strstr(text, "http_response_seconds_bucket{le=\"17.179869184\"} 2\n"
+                                    "http_response_seconds_bucket{le=\"+Inf\"} 3\n"
+                                    "http_response_seconds_sum 60.000131071\n"
+                                    "http_response_seconds_count 3\n"));
 }
