@@ -266,12 +266,12 @@ int main(int argc, char **argv)
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     static const char *const settings[] = {"RATE_LIMIT=off", NULL};
-    struct shop *shop =
-        shop_start(&(struct shop_options){.servers = {.pg_fsync = true,
-                                                      .wal_segment_mb = 16,
-                                                      .pg_extra = getenv("BENCH_PG") ?: "max_wal_size = 1GB\nmin_wal_size = 80MB"},
-                                          .partitions = PARTS,
-                                          .settings = settings});
+    struct shop *shop = shop_start(&(struct shop_options){
+        .servers = {.pg_fsync = true,
+                    .wal_segment_mb = 16,
+                    .pg_extra = getenv("BENCH_PG") ?: "max_wal_size = 1GB\nmin_wal_size = 80MB"},
+        .partitions = PARTS,
+        .settings = settings});
     partitions_set(PARTS);
     shop_end(shop, PROGRAM_CONSUMERS, 0);
     shop_end(shop, PROGRAM_PRODUCERS, 0);
