@@ -217,12 +217,14 @@ home_clean() (
     for name in postgres redis migrate consumers producers api superuser seed announce supervise; do
         rm -f "log/$name.log" "run/$name.pid"
     done
+    rm -f run/metrics/daydream-*
+    rm -f archive/*.[0-9][0-9]*/*-*.jsonl.zst{,.tmp}
     rm -f run/{api,consumers,producers}-*.lock log/initdb.log run/{supervise.lock,prepare.lock,address,up,env.new}
     if [ -f env ]; then
         sed -i -E '/^(JWT_SECRET_KEY|ENCRYPTION_KEY|SUPERUSER_EMAIL|SUPERUSER_PASSWORD|REDIS_URL|DATABASE_URL)=/d' env
         [ -s env ] || rm env
     fi
-    for folder in log run redis postgres; do
+    for folder in run/metrics archive/*.[0-9][0-9]* archive log run redis postgres; do
         [ ! -d $folder ] || rmdir --ignore-fail-on-non-empty $folder
     done
 )
