@@ -225,11 +225,14 @@ static const struct check checks[] = {
 
 static const struct pg_stmt has_table = {"fsck_has_table", "SELECT to_regclass($1::text) IS NOT NULL"};
 
-/* Few events behind the marks of a long log: nothing but the indexes will do, whatever the statistics say. */
-static const struct pg_stmt by_index[] = {{"fsck_no_seqscan", "SET LOCAL enable_seqscan = off"},
-                                          {"fsck_no_bitmapscan", "SET LOCAL enable_bitmapscan = off"},
-                                          {"fsck_no_hashjoin", "SET LOCAL enable_hashjoin = off"},
-                                          {"fsck_no_mergejoin", "SET LOCAL enable_mergejoin = off"}};
+/* Few events behind the marks of a long log: nothing but the indexes will do, whatever the statistics say.
+ * Until the transaction of the check's pipeline ends; SET LOCAL would do the same with a warning, as it sees
+ * no BEGIN. */
+static const struct pg_stmt by_index[] = {
+    {"fsck_no_seqscan", "SELECT set_config('enable_seqscan', 'off', true)"},
+    {"fsck_no_bitmapscan", "SELECT set_config('enable_bitmapscan', 'off', true)"},
+    {"fsck_no_hashjoin", "SELECT set_config('enable_hashjoin', 'off', true)"},
+    {"fsck_no_mergejoin", "SELECT set_config('enable_mergejoin', 'off', true)"}};
 
 static err run_check(struct fsck *fsck, const struct check *check)
 {
