@@ -66,7 +66,8 @@ confirmed() { http 200 "$1" "/orders/$2" && grep -q '"status":"confirmed"' "$wor
 # buy TOKEN PRODUCT: an order of two, repeated under its key until it has a result, as clients do; its id is in $order.
 buy() {
     keys=$((keys + 1))
-    until_within 60 http 201 "$1" /orders -H "Idempotency-Key: operator-$keys" -H 'Prefer: wait=5' -d '{"items":[{"product_id":"'"$2"'","quantity":2}],
+    until_within 60 http 201 "$1" /orders -H "Idempotency-Key: operator-$keys" -H 'Prefer: wait=5' \
+        -d '{"items":[{"product_id":"'"$2"'","quantity":2}],
         "shipping_address":{"street":"Alameda 1","city":"Santiago","postal_code":"8320000","country":"CL"},
         "payment_method":"test","payment_token":"tok_ok"}'
     order=$(field id)
@@ -184,9 +185,11 @@ build_wrong() {
     mkdir -p "$work/wrong/consumers"
     sed 's/sales->units += line->quantity;/sales->units++;/' consumers/reports.c >"$work/wrong/consumers/reports.c"
     ! cmp -s consumers/reports.c "$work/wrong/consumers/reports.c" || fail "consumers/reports.c has no such line any more"
-    (cd "$build"
-     eval "$(ninja -t commands $object | tail -n 1 | sed "s|$OLDPWD/consumers/reports.c|$work/wrong/consumers/reports.c|g; s|$object|$work/wrong/reports.o|g")"
-     eval "$(ninja -t commands bin/daydream-consumers | tail -n 1 | sed "s|-o bin/daydream-consumers|$work/wrong/reports.o -o $work/wrong/daydream-consumers|")") ||
+    (cd "$build" # an object that is named before the archive is linked in the place of the archive's
+     compile=$(ninja -t commands $object | tail -n 1) link=$(ninja -t commands bin/daydream-consumers | tail -n 1)
+     compile=${compile//"$OLDPWD/consumers/reports.c"/"$work/wrong/consumers/reports.c"}
+     eval "${compile//$object/"$work/wrong/reports.o"}"
+     eval "${link/-o bin\/daydream-consumers/"$work/wrong/reports.o -o $work/wrong/daydream-consumers"}") ||
         fail "the wrong consumers do not build"
 }
 wrong_deploy() {
