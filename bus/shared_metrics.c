@@ -92,8 +92,9 @@ static bool fill(int fd, const char *program, const char *instance)
     snprintf(header.instance, sizeof(header.instance), "%s", instance);
     metrics_move(p + HEADER);
     memcpy(p, &header, sizeof(header));
-    atomic_thread_fence(memory_order_release);
-    memcpy(p, magic, sizeof(magic));
+    uint64_t word;
+    memcpy(&word, magic, sizeof(word)); /* last, and behind all of it: without it the file is nobody's */
+    __atomic_store_n((uint64_t *)(void *)p, word, __ATOMIC_RELEASE);
     return true;
 }
 
