@@ -335,7 +335,7 @@ static void park_and_retry(struct crowd *crowd)
 {
     int64_t took = park_a_cart(crowd);
     bool behind = shop_sql_becomes(crowd->shop, 1, 20000,
-                                   "SELECT (count(*) > 3)::int FROM dead_letter WHERE state = 'parked'");
+                                   "SELECT (count(*) > 1)::int FROM dead_letter WHERE state = 'parked'");
 
     within(crowd, "what nobody can read is parked", took, 1000);
     if (!behind || dlq(crowd, "discard", "--reason=nobody can read it") != 0 ||
