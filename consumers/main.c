@@ -26,7 +26,7 @@
 #include "consumers/errand.h"
 #include "consumers/watchdog.h"
 
-enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64 };
+enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64, KEPT = 4 << 20 };
 
 static atomic_bool stop;
 static volatile bool stop_waiting; /* for meta_wait() */
@@ -146,7 +146,7 @@ int main(int argc, char **argv)
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;
     }
     prctl(PR_SET_NAME, "daydream-consumers");
-    arena_keep_memory();
+    arena_keep_memory(KEPT);
     catch_signals();
     err e = conf_load("daydream-consumers");
     if (!failed(e))

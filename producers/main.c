@@ -35,6 +35,7 @@ enum {
     RETENTION_MS = 60000,
     DRAIN_MS = 1500,
     SCRATCH = 32 << 20,
+    KEPT = 256 << 10, /* a sweep under load takes less; a larger one makes up for a standstill */
     BACKOFF_BASE_MS = 20,
     BACKOFF_CAP_MS = 1000,
 };
@@ -216,7 +217,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_NAME, "daydream-producers");
-    arena_keep_memory();
+    arena_keep_memory(KEPT);
     if (!configure())
         return 2;
     bell_init(&sweep_bell);

@@ -44,11 +44,11 @@ struct arena {
     bool overflow;
 };
 
-void arena_keep_memory(void)
+void arena_keep_memory(int most)
 {
     mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 4 << 20);
-    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    mallopt(M_MMAP_THRESHOLD, most);
+    mallopt(M_TRIM_THRESHOLD, most);
 }
 
 static void *allocate(size_t n)

@@ -12,10 +12,11 @@
 
 struct arena;
 
-/* For programs whose arenas come and go some hundred times a second: what they give back stays with the
- * process, since asking the kernel for it again each time costs a tenth of the CPU, and threads share it,
- * since seldom more than a few are busy at a time. Once, before the first thread. */
-void arena_keep_memory(void);
+/* For programs whose arenas come and go some hundred times a second: up to `most` bytes of what they give
+ * back stay with the process, since asking the kernel for it again each time costs a tenth of the CPU, and
+ * threads share it, since seldom more than a few are busy at a time. A piece larger than that goes back at
+ * once, so that one rare large batch does not stay resident for ever. Once, before the first thread. */
+void arena_keep_memory(int most);
 /* A new arena with a ceiling in bytes. The caller owns it. */
 struct arena *arena_new(size_t ceiling);
 /* Frees all; takes NULL; returns NULL. */

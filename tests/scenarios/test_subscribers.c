@@ -1,17 +1,12 @@
 /*
  * The program of docs/examples/subscriber.c, twice under one name, beside a shop that sells: one of them is
  * killed, both servers are, streams go, everything in Redis goes. In the end its table is the log: each event
- * once, and of each order in the order of the log. SUBSCRIBER names another build of the program (the one
- * made against the installed library).
+ * once, and of each order in the order of the log.
  */
 #include <criterion/criterion.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "tests/support/invoices.h"
 #include "tests/support/verbs.h"
 
 static struct shop *shop;
@@ -25,9 +20,7 @@ static void open_shop(void)
     boss = admin(shop);
     ana = customer(shop);
     create_product(boss, &(struct goods){.name = "Taza", .price = 12990, .stock = 1000}, cup);
-    shop_sql(shop,
-             "CREATE TABLE seen_order (topic text, part int, seq bigint, key text, type text, n bigserial,"
-             " PRIMARY KEY (topic, part, seq))");
+    invoices_table(shop);
 }
 
 static void close_shop(void)
@@ -38,30 +31,6 @@ static void close_shop(void)
 }
 
 TestSuite(subscribers, .init = open_shop, .fini = close_shop, .timeout = 240);
-
-/* Dies with the test. */
-static pid_t launch(void)
-{
-    const char *program = getenv("SUBSCRIBER");
-    pid_t pid = fork();
-    cr_assert(pid >= 0);
-    if (pid == 0) {
-        setenv("DATABASE_URL", servers_database_url(shop_servers(shop)), 1);
-        setenv("REDIS_URL", servers_redis_url(shop_servers(shop)), 1);
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0)
-            execl(program ? program : DAYDREAM_BIN_DIR "/example_subscriber", "subscriber", "invoices", NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static int end(pid_t pid, int signal_number)
-{
-    int status;
-    cr_assert_eq(kill(pid, signal_number), 0);
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    return status;
-}
 
 static void sell(int n)
 {
@@ -74,29 +43,22 @@ static void sell(int n)
 static void seen_all(void)
 {
     cr_assert(shop_is_quiet(shop, 0)); /* that includes the position of the subscriber */
-    cr_expect_eq(shop_sql(shop,
-                          "SELECT count(*) FROM event_log l FULL JOIN seen_order s USING (topic, part, seq)"
-                          " WHERE (l.type LIKE 'order.%%' OR s.type IS NOT NULL)"
-                          " AND (l.type, l.partitionkey) IS DISTINCT FROM (s.type, s.key)"),
-                 0);
-    cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM (SELECT seq - lag(seq) OVER (PARTITION BY part, key"
-                                " ORDER BY n) AS step FROM seen_order) steps WHERE step <= 0"),
-                 0);
+    cr_expect_eq(invoices_wrong(shop, 0), 0);
     cr_expect_gt(shop_sql(shop, "SELECT count(*) FROM seen_order"), 0);
 }
 
 Test(subscribers, each_event_has_its_effect_once_whatever_is_killed)
 {
-    pid_t one = launch(), two = launch();
+    pid_t one = invoices_launch(shop), two = invoices_launch(shop);
     sell(4);
     cr_assert(shop_sql_becomes(
         shop, 2, 0, "SELECT count(DISTINCT owner) FROM consumer_offset WHERE grp = 'ext:invoices'"));
-    end(one, SIGKILL);
+    invoices_end(one, SIGKILL);
     sell(3);
     freeReplyObject(shop_redis(shop, "DEL evt:{orders.00} evt:{orders.01} evt:{orders.02}"));
     sell(3);
     seen_all();
-    one = launch();
+    one = invoices_launch(shop);
     servers_kill(shop_servers(shop), SERVER_REDIS);
     servers_restart(shop_servers(shop), SERVER_REDIS);
     cr_assert(shop_is_ready(shop, 0));
@@ -108,10 +70,10 @@ Test(subscribers, each_event_has_its_effect_once_whatever_is_killed)
     servers_restart(shop_servers(shop), SERVER_POSTGRES);
     cr_assert(shop_is_ready(shop, 0));
     sell(3);
-    end(two, SIGKILL);
+    invoices_end(two, SIGKILL);
     sell(2);
     seen_all();
-    cr_assert_eq(end(one, SIGTERM), 0);
+    cr_assert_eq(invoices_end(one, SIGTERM), 0);
     cr_expect_eq(
         shop_sql(shop,
                  "SELECT count(*) FROM consumer_offset WHERE grp = 'ext:invoices' AND owner IS NOT NULL"),

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/support/diary.h"
+
 enum { BYTES = 4 << 20, POLL_MS = 20, AGAIN_MS = 50, ID_MAX = 12000 };
 
 struct listener {
@@ -22,7 +24,6 @@ struct listener {
     pthread_mutex_t lock; /* heard */
     struct heard *heard;
     int n, cap;
-    const struct heard **sorted; /* once ended: by id, then as they came */
     atomic_int status, connections, attempts;
     atomic_bool stop, paused;
     bool ended;
@@ -248,21 +249,28 @@ static int by_id(const void *a, const void *b)
     return order ? order : (x > y) - (x < y);
 }
 
+static void look_for_repetitions(struct listener *l)
+{
+    const struct heard **sorted = calloc((size_t)l->n + 1, sizeof(*sorted));
+
+    assert(sorted);
+    for (int i = 0; i < l->n; i++)
+        sorted[i] = &l->heard[i];
+    qsort(sorted, (size_t)l->n, sizeof(*sorted), by_id);
+    for (int i = 1; i < l->n; i++)
+        if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0 &&
+            sorted[i - 1]->connection == sorted[i]->connection)
+            note(l, "an event twice on one connection");
+    free(sorted);
+}
+
 void listener_end(struct listener *l)
 {
     if (l->ended)
         return;
     l->stop = l->ended = true;
     pthread_join(l->thread, NULL);
-    l->sorted = calloc((size_t)l->n + 1, sizeof(*l->sorted));
-    assert(l->sorted);
-    for (int i = 0; i < l->n; i++)
-        l->sorted[i] = &l->heard[i];
-    qsort(l->sorted, (size_t)l->n, sizeof(*l->sorted), by_id);
-    for (int i = 1; i < l->n; i++)
-        if (strcmp(l->sorted[i - 1]->id, l->sorted[i]->id) == 0 &&
-            l->sorted[i - 1]->connection == l->sorted[i]->connection)
-            note(l, "an event twice on one connection");
+    look_for_repetitions(l);
 }
 
 struct listener *listener_stop(struct listener *l)
@@ -273,7 +281,6 @@ struct listener *listener_stop(struct listener *l)
     for (int i = 0; i < l->n; i++)
         free(l->heard[i].data);
     free(l->heard);
-    free(l->sorted);
     free(l->in);
     pthread_mutex_destroy(&l->lock);
     free(l);
@@ -333,44 +340,14 @@ const char *listener_wrong(const struct listener *l)
 
 /* ---- against the log ---- */
 
-/* When it came first; -1: never. */
-static int first_heard(const struct listener *l, const char *id)
-{
-    int low = 0, high = l->n;
-
-    while (low < high) {
-        int middle = (low + high) / 2;
-
-        if (strcmp(l->sorted[middle]->id, id) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < l->n && strcmp(l->sorted[low]->id, id) == 0 ? (int)(l->sorted[low] - l->heard) : -1;
-}
-
-/* rows: "id key" lines, ordered by topic, key, seq. */
 int listener_missed(struct listener *l, struct shop *shop, const char *where)
 {
-    char *rows = shop_sql_text(shop,
-                               "SELECT string_agg(id || ' ' || topic || '/' || partitionkey, E'\\n'"
-                               " ORDER BY topic, partitionkey, seq) FROM event_log WHERE %s",
-                               where);
-    char *rest = rows, *line, before[200] = "";
-    int missed = 0, last = -1;
+    struct diary *diary = diary_new();
 
     listener_end(l);
-    while ((line = strsep(&rest, "\n")) && *line) {
-        char *key = strchr(line, ' ');
-        *key++ = 0;
-        int at = first_heard(l, line);
-        if (strcmp(before, key) != 0)
-            last = -1;
-        snprintf(before, sizeof(before), "%s", key);
-        if ((at < 0 || at < last) && missed++ < 3)
-            fprintf(stderr, "event %s of %s was %s\n", line, key, at < 0 ? "not heard" : "heard too late");
-        last = at;
-    }
-    free(rows);
+    for (int i = 0; i < l->n; i++)
+        diary_add(diary, l->heard[i].id);
+    int missed = diary_missed(diary, shop, where);
+    diary_free(diary);
     return missed;
 }

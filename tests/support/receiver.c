@@ -32,8 +32,8 @@ struct receiver {
     char url[64], lines[256], disliked[64];
     char secrets[SECRETS][80];
     int n_secrets, status, after_ms, disliked_status;
-    struct received got[RECEIVED_MAX];
-    size_t n;
+    struct received *got;
+    size_t n, cap;
 };
 
 struct visit {
@@ -106,13 +106,16 @@ static int keep(struct receiver *receiver, const char *head, char *body)
     header(head, "webhook-timestamp", timestamp);
     header(head, "webhook-signature", signatures);
     pthread_mutex_lock(&receiver->lock);
-    assert(receiver->n < RECEIVED_MAX);
+    if (receiver->n == receiver->cap) {
+        receiver->cap = receiver->cap ? receiver->cap * 2 : 256;
+        receiver->got = realloc(receiver->got, receiver->cap * sizeof(*receiver->got));
+        assert(receiver->got);
+    }
     struct received *r = &receiver->got[receiver->n++];
+    *r = (struct received){.body = body, .at_ms = shop_now_ms()};
     snprintf(r->id, sizeof(r->id), "%.39s", id);
     member(json, "type", r->type, sizeof(r->type));
     member(json, "partitionkey", r->key, sizeof(r->key));
-    r->body = body;
-    r->at_ms = shop_now_ms();
     r->good = is_good(receiver, id, timestamp, body, signatures, &r->signatures);
     bool disliked = receiver->disliked[0] && strcmp(receiver->disliked, r->key) == 0;
     r->status = disliked ? receiver->disliked_status : receiver->status;
@@ -241,6 +244,7 @@ struct receiver *receiver_stop(struct receiver *receiver)
     close(receiver->fd);
     for (size_t i = 0; i < receiver->n; i++)
         free(receiver->got[i].body);
+    free(receiver->got);
     pthread_cond_destroy(&receiver->came);
     pthread_mutex_destroy(&receiver->lock);
     free(receiver);

@@ -10,8 +10,6 @@
 
 #include "bus/base/arena.h"
 
-enum { RECEIVED_MAX = 8192 };
-
 struct received {
     char id[40], type[64], key[64];
     char *body;     /* owned by the receiver */
