@@ -226,12 +226,12 @@ static struct post *free_slot(struct sender *sender)
 }
 
 /* The event as a signed request on its way. */
-static err send_post(struct sender *sender, struct post *post)
+static err send_post(struct sender *sender, struct post *post, struct event event)
 {
-    struct event event;
     int64_t timestamp = clock_ms() / 1000;
     const struct delivery_row *row = &post->row;
-    TRY(delivery_event(sender->link.pg, row, post->arena, &event));
+    if (!event.seq)
+        TRY(delivery_event(sender->link.pg, row, post->arena, &event));
     struct str body = event_json(&event.envelope, false, post->arena);
     struct str signatures = webhook_signatures(&sender->master, row->webhook, row->generation, row->previous,
                                                event.envelope.id, timestamp, body, post->arena);
@@ -244,13 +244,13 @@ static err send_post(struct sender *sender, struct post *post)
 
 /* What the log cannot give can never be sent; anything else is PostgreSQL's trouble and counts for nothing.
  */
-static void begin(struct sender *sender, const struct delivery_row *row)
+static void begin(struct sender *sender, const struct delivery_row *row, struct event event)
 {
     struct post *post = free_slot(sender);
     post->row = *row;
     post->row.url = arena_str(post->arena, row->url);
     state_of(sender, row->webhook)->running++;
-    err e = send_post(sender, post);
+    err e = send_post(sender, post, event);
     if (!failed(e))
         return;
     bool hopeless = e.code == ERR_NOT_FOUND;
@@ -273,8 +273,10 @@ static err claim_due(struct sender *sender)
     TRY(delivery_claim(sender->link.pg, str_of(sender->owner), rooms, n_rooms,
                        (int)conf_int(SET_WEBHOOK_PER_ENDPOINT), free_posts, sender->arena, rows, &n));
     sender->claim_ms = clock_mono_ms() + POLL_MS;
+    struct event *events = arena_array(sender->arena, struct event, n + 1);
+    err e = n ? delivery_events(sender->link.pg, rows, (size_t)n, sender->arena, events) : OK;
     for (int i = 0; i < n; i++)
-        begin(sender, &rows[i]);
+        begin(sender, &rows[i], failed(e) ? (struct event){.seq = 0} : events[i]);
     return OK;
 }
 

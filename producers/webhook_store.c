@@ -107,6 +107,25 @@ err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *
     return OK;
 }
 
+err delivery_events(struct pg *pg, const struct delivery_row *rows, size_t n, struct arena *arena,
+                    struct event *ret)
+{
+    struct pg_result **results = arena_array(arena, struct pg_result *, n + 1);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].topic != TOPIC_NONE)
+            eventlog_queue_read(pg, rows[i].topic, rows[i].part, rows[i].seq - 1, 1, pg_keep, &results[i]);
+    pg_sync(pg, NULL, NULL);
+    err e = pg_wait(pg, WAIT_MS);
+    for (size_t i = 0; i < n; i++) {
+        size_t found = 0;
+        struct event *event =
+            results[i] ? eventlog_rows(results[i], rows[i].topic, rows[i].part, arena, &found) : NULL;
+        ret[i] = found && event->seq == rows[i].seq ? *event : (struct event){.seq = 0};
+        pg_result_free(results[i]);
+    }
+    return e;
+}
+
 err delivery_event(struct pg *pg, const struct delivery_row *row, struct arena *arena, struct event *ret)
 {
     struct event *events;

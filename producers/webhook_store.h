@@ -36,7 +36,10 @@ err delivery_recover(struct pg *pg) _must_use_;
 /* Renews the leases of n deliveries. */
 err delivery_renew(struct pg *pg, const struct delivery_row *const *rows, size_t n,
                    struct arena *arena) _must_use_;
-/* The event of a delivery. NOT_FOUND when the log has it no more. */
+/* The events of n deliveries in one round trip, as far as they are in the log; seq 0: ask for it alone. */
+err delivery_events(struct pg *pg, const struct delivery_row *rows, size_t n, struct arena *arena,
+                    struct event *ret) _must_use_;
+/* The event of a delivery, from the archive too. NOT_FOUND when nobody has it any more. */
 err delivery_event(struct pg *pg, const struct delivery_row *row, struct arena *arena,
                    struct event *ret) _must_use_;
 
