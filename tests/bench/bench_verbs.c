@@ -96,11 +96,22 @@ static const char finish[] =
     "'event', 't', 'r'"
     " FROM generate_series(1, 100) n";
 
+/* As producers make them, ahead of time. */
+static void make_periods(struct bench *b, int64_t now)
+{
+    static const struct pg_stmt make = {"bench_periods", "SELECT event_log_ahead($1::bigint, $2::text, 0)"};
+    for (int64_t day = 31; day >= 0; day--) {
+        struct pg_param params[] = {pg_int(now - day * 86400000), pg_text(conf_str(SET_LOG_PARTITION))};
+        must(pg_call(b->pg, &make, 2, params, NULL));
+    }
+}
+
 static void fill(struct bench *b)
 {
     static const struct pg_stmt analyze = {"bench_analyze", "ANALYZE"};
     int64_t begun = clock_mono_ms(), now = clock_ms();
     must(pg_script(b->pg, prepare));
+    make_periods(b, now);
     for (int64_t from = 0; from < b->stories; from += CHUNK) {
         int64_t to = from + CHUNK < b->stories ? from + CHUNK : b->stories;
         struct pg_param params[] = {pg_int(from), pg_int(to - 1), pg_int(b->stories), pg_int(now)};
@@ -227,10 +238,9 @@ int main(int argc, char **argv)
     fill(&b);
     printf("%" PRId64 " events, %s\n", b.stories * STORY,
            value_of(&b, "bench_size",
-                    "SELECT pg_size_pretty(pg_table_size('event_log')) || ' of rows, ' ||"
-                    " (SELECT string_agg(indexrelid::regclass || ' ' ||"
-                    " pg_size_pretty(pg_relation_size(indexrelid)), ', ') FROM pg_index"
-                    " WHERE indrelid = 'event_log'::regclass)")
+                    "SELECT pg_size_pretty(sum(pg_table_size(relid))) || ' of rows and ' ||"
+                    " pg_size_pretty(sum(pg_indexes_size(relid))) || ' of indexes in ' || count(*) ||"
+                    " ' periods' FROM pg_partition_tree('event_log') WHERE isleaf")
                .p);
     bool good = run_all(&b);
     pg_close(b.pg);
