@@ -169,6 +169,7 @@ shared_buffers = 128MB
 max_wal_size = 256MB          # a crash recovers in seconds
 checkpoint_timeout = 1min
 wal_compression = lz4         # pages written whole after each of those checkpoints
+backend_flush_after = 256kB   # written out as it goes: nothing piles up that a checkpoint would have to wait for
 random_page_cost = 1.1
 jit = off                     # short statements only
 timezone = 'UTC'

@@ -7,11 +7,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "bus/base/arena.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 
-enum { LOOK_MS = 50 };
+enum { LOOK_MS = 50, GIVE_BACK_LOOKS = 40 };
 
 struct watched {
     struct worker *worker;
@@ -36,13 +37,15 @@ static bool hangs(struct watched *one)
 static void *run(void *data)
 {
     struct watchdog *dog = data;
-    while (!atomic_load(&dog->stop)) {
+    for (int64_t look = 1; !atomic_load(&dog->stop); look++) {
         for (size_t i = 0; i < dog->n; i++)
             if (hangs(&dog->all[i])) {
                 log_error("a handler does not return and its process ends itself",
                           kv("group", dog->all[i].worker->group->name));
                 abort();
             }
+        if (look % GIVE_BACK_LOOKS == 0)
+            arena_give_back();
         clock_sleep_ms(LOOK_MS);
     }
     return NULL;

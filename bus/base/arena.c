@@ -44,11 +44,16 @@ struct arena {
     bool overflow;
 };
 
-void arena_keep_memory(int most)
+void arena_keep_memory(int piece)
 {
     mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, most);
-    mallopt(M_TRIM_THRESHOLD, most);
+    mallopt(M_MMAP_THRESHOLD, piece);
+    mallopt(M_TRIM_THRESHOLD, 4 * piece);
+}
+
+void arena_give_back(void)
+{
+    malloc_trim(LARGEST_STEP);
 }
 
 static void *allocate(size_t n)

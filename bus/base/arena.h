@@ -12,11 +12,15 @@
 
 struct arena;
 
-/* For programs whose arenas come and go some hundred times a second: up to `most` bytes of what they give
- * back stay with the process, since asking the kernel for it again each time costs a tenth of the CPU, and
- * threads share it, since seldom more than a few are busy at a time. A piece larger than that goes back at
- * once, so that one rare large batch does not stay resident for ever. Once, before the first thread. */
-void arena_keep_memory(int most);
+/* For programs whose arenas come and go some hundred times a second: what they give back in pieces of less
+ * than `piece` bytes stays with the process (up to four such pieces at the end of the heap), since asking the
+ * kernel for it again each time costs a tenth of the CPU, and threads share it, since seldom more than a few
+ * are busy at a time. A larger piece goes back at once: one rare large batch, behind a standstill, does not
+ * stay resident for ever. Once, before the first thread. */
+void arena_keep_memory(int piece);
+/* Gives idle pages back to the system, also those between pieces in use; takes about a millisecond per ten
+ * megabytes. Now and then, from any thread: else what many bursts have scattered stays resident for ever. */
+void arena_give_back(void);
 /* A new arena with a ceiling in bytes. The caller owns it. */
 struct arena *arena_new(size_t ceiling);
 /* Frees all; takes NULL; returns NULL. */

@@ -288,8 +288,9 @@ static void make_dir(struct servers *s)
 }
 
 const char servers_compose_redis[] = "auto-aof-rewrite-min-size 128mb";
-const char servers_compose_pg[] = "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
-                                  "min_wal_size = 256MB\nwal_compression = lz4\n";
+const char servers_compose_pg[] =
+    "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
+    "min_wal_size = 256MB\nwal_compression = lz4\nbackend_flush_after = 256kB\n";
 
 static void write_settings(const struct servers *s, const struct servers_options *o)
 {
