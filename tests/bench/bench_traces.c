@@ -1,7 +1,8 @@
 /*
  * What traces cost those who are served: the latency of commands (add to cart, waited for) with traces off,
  * with a collector that takes them, and with one that is dead, in the same run. Three shops stand side by
- * side and are asked in turn, a slice each, so that what else runs on the machine falls on all of them alike.
+ * side and are asked in turn, a slice each, so that what else runs on the machine falls on all of them alike;
+ * there and back, since the collector is still busy with the second shop's spans when the next slice begins.
  *
  * bench_traces [--slices N] [--commands N per slice]
  */
@@ -98,7 +99,8 @@ int main(int argc, char **argv)
     set_up(&stands[1], collector_url(collector));
     set_up(&stands[2], "http://127.0.0.1:1"); /* nobody listens there */
     for (int n = 0; n < slices; n++)
-        for (int k = 0; k < KINDS; k++) {
+        for (int i = 0; i < KINDS; i++) {
+            int k = n % 2 ? KINDS - 1 - i : i;
             stands[k].commands = commands;
             all_at_once(CLIENTS, act, &stands[k]);
         }
