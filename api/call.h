@@ -17,7 +17,8 @@ struct command_spec {
     const struct shape *body; /* what the body looks like when that is not the message itself */
     bool own;                 /* the field user_id is the asker */
     const char *location;     /* of what a 201 made: this path and the id in the result */
-    enum message (*choose)(const struct request *req); /* another message than the route's, by the body */
+    enum message (*choose)(const struct request *req); /* the route's message, or `otherwise`, by the body */
+    enum message otherwise;
     void (*before)(
         struct call *call); /* before the body is read: ends in call_read or a refusal, perhaps later */
     void (*prepare)(

@@ -7,7 +7,7 @@
 static const char page_policy[] =
     "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-static void serve(struct request *req, const char *content_type, struct str text)
+void described_serve(struct request *req, const char *content_type, struct str text)
 {
     if (respond_unchanged(req, arena_printf(req->arena, "\"%llx\"", (unsigned long long)str_hash(text))))
         return;
@@ -17,21 +17,21 @@ static void serve(struct request *req, const char *content_type, struct str text
 
 void get_asyncapi_json(struct request *req)
 {
-    serve(req, "application/json", described_asyncapi_json);
+    described_serve(req, "application/json", described_asyncapi_json);
 }
 
 void get_asyncapi_yaml(struct request *req)
 {
-    serve(req, "application/yaml", described_asyncapi_yaml);
+    described_serve(req, "application/yaml", described_asyncapi_yaml);
 }
 
 void get_catalogue(struct request *req)
 {
     respond_header(req, "Content-Security-Policy", str_of(page_policy));
-    serve(req, "text/html; charset=utf-8", described_catalogue_html);
+    described_serve(req, "text/html; charset=utf-8", described_catalogue_html);
 }
 
 void get_catalogue_style(struct request *req)
 {
-    serve(req, "text/css; charset=utf-8", described_catalogue_css);
+    described_serve(req, "text/css; charset=utf-8", described_catalogue_css);
 }

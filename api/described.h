@@ -9,6 +9,9 @@
 extern const struct str described_asyncapi_json, described_asyncapi_yaml;
 extern const struct str described_catalogue_html, described_catalogue_css;
 
+/* Answers with a text that is constant for the life of the process, or 304. */
+void described_serve(struct request *req, const char *content_type, struct str text);
+
 void get_asyncapi_json(struct request *req);
 void get_asyncapi_yaml(struct request *req);
 void get_catalogue(struct request *req);

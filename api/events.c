@@ -59,6 +59,20 @@ static err place_all(struct subscription *s, const struct pg_result *rows)
 
 /* ---- the request ---- */
 
+static const struct field event_fields[] = {
+    {.name = "types", .kind = FIELD_STRING, .has_offset = SIZE_MAX, .min = 1},
+    {.name = "from", .kind = FIELD_STRING, .has_offset = SIZE_MAX, .min = 1, .max = POSITION_TEXT_MAX},
+};
+const struct shape event_params = {"events", 0, event_fields, 2};
+
+static bool is_param(struct str name)
+{
+    for (size_t i = 0; i < event_params.n; i++)
+        if (str_is(name, event_params.fields[i].name))
+            return true;
+    return false;
+}
+
 static void on_heads(struct request *req, const struct pg_result *rows, void *data)
 {
     struct subscription *s = data;
@@ -88,7 +102,7 @@ static void ask_heads(struct subscription *s)
 static err read_request(struct subscription *s)
 {
     for (size_t i = 0; i < s->req->query_n; i++)
-        if (!str_is(s->req->query[i].name, "types") && !str_is(s->req->query[i].name, "from"))
+        if (!is_param(s->req->query[i].name))
             return FAIL(INVALID, "There are the parameters types and from, and no other.");
     TRY(type_filter_parse(request_query(s->req, "types"), &s->filter));
     const struct who *who = who_of(s->req);

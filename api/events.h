@@ -6,6 +6,7 @@
 #pragma once
 
 #include "api/http.h"
+#include "bus/codec.h"
 #include "bus/event_rights.h"
 #include "bus/eventlog.h"
 #include "bus/position.h"
@@ -29,6 +30,7 @@ void streams_drain(struct streams *streams);
 /* An event that the tail has brought. */
 void streams_tell(struct streams *streams, const struct event *event);
 
+extern const struct shape event_params;
 void get_events(struct request *req);
 
 /* ---- between events.c (who subscribes to what, from where) and event_stream.c (what is written) ---- */

@@ -5,11 +5,13 @@
 
 #include <assert.h>
 
+#include "api/queries.h"
 #include "bus/base/money.h"
 
 bool query_read(struct request *req, const struct shape *shape, void *ret)
 {
     struct codec_param params[REQUEST_QUERY];
+    assert(req->route->more == shape);
     struct field_errors *errors = arena_new_of(req->arena, struct field_errors);
     for (size_t i = 0; i < req->query_n; i++)
         params[i] = (struct codec_param){req->query[i].name, req->query[i].value};
@@ -71,7 +73,7 @@ void respond_list(struct request *req, const struct paging *paging, const struct
 /* ---- whole lists ---- */
 
 static const struct field plain_fields[] = {QUERY_PAGING(plain_query)};
-const struct shape plain_shape = {"list", sizeof(struct plain_query), plain_fields, 2};
+const struct shape page_params = {"list", sizeof(struct plain_query), plain_fields, 2};
 
 struct listed {
     struct paging paging;

@@ -55,7 +55,7 @@ struct paging {
     }
 
 /* Fills ret (shape->size bytes, beginning with a struct paging) and the defaults of paging. False: answered
- * by 422. */
+ * by 422. The shape is the one that the row of the route names, so that /openapi.json says what is read. */
 bool query_read(struct request *req, const struct shape *shape, void *ret);
 /* limit and offset of a page, as parameters. */
 struct pg_param page_limit(const struct paging *paging);
@@ -82,7 +82,7 @@ void select_list(struct request *req, const struct paging *paging, const struct 
 struct plain_query {
     struct paging paging;
 };
-extern const struct shape plain_shape;
+extern const struct shape page_params; /* queries.h */
 
 /* ---- values ---- */
 void put_uuid(struct json *j, const char *key, struct uuid id, struct arena *arena);

@@ -237,7 +237,7 @@ struct order_query {
 static const struct field order_fields[] = {QUERY_PAGING(order_query),
                                             QUERY_TEXT(order_query, status, 20, status_words),
                                             QUERY_UUID(order_query, user_id)};
-static const struct shape order_shape = {"orders", sizeof(struct order_query), order_fields, 4};
+const struct shape order_list_params = {"orders", sizeof(struct order_query), order_fields, 4};
 
 static void put_listed_order(struct json *j, const struct pg_result *rows, int row, struct arena *arena)
 {
@@ -261,7 +261,7 @@ void list_orders(struct request *req)
 {
     struct order_query q;
     const struct who *who = who_of(req);
-    if (!query_read(req, &order_shape, &q))
+    if (!query_read(req, &order_list_params, &q))
         return;
     bool all = role_may(who->role, SEE_ORDERS);
     struct pg_param params[] = {pg_text(q.status), pg_uuid(all ? q.user_id : who->user)};
@@ -280,7 +280,8 @@ static enum message choose_place(const struct request *req)
 }
 
 const struct command_spec place_order_spec = {
-    .own = true, .choose = choose_place, .location = "/api/v1/orders"};
+
+    .own = true, .choose = choose_place, .otherwise = CART_CHECK_OUT, .location = "/api/v1/orders"};
 
 /* user_id */
 static const struct pg_stmt select_owner = {"door_select_order_owner",

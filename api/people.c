@@ -75,6 +75,6 @@ static const struct pg_stmt select_users = {
 void list_users(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_users, 0, NULL, put_listed_user);
 }

@@ -35,8 +35,8 @@ static const struct field query_fields[] = {
     QUERY_AMOUNT(product_query, max_price),
     QUERY_BOOL(product_query, in_stock),
 };
-static const struct shape query_shape = {"products", sizeof(struct product_query), query_fields,
-                                         sizeof(query_fields) / sizeof(*query_fields)};
+const struct shape product_list_params = {"products", sizeof(struct product_query), query_fields,
+                                          sizeof(query_fields) / sizeof(*query_fields)};
 
 /* ---- statements ---- */
 
@@ -323,7 +323,7 @@ void list_products(struct request *req)
 {
     struct listing *l = arena_new_of(req->arena, struct listing);
     l->req = req;
-    if (!query_read(req, &query_shape, &l->q))
+    if (!query_read(req, &product_list_params, &l->q))
         return;
     l->sort = sort_of(l->q.sort);
     if (l->q.cursor.p && failed(read_cursor(l->q.cursor, l->sort, req->arena, &l->from))) {

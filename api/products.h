@@ -6,6 +6,7 @@
 
 #include "api/http.h"
 #include "bus/base/uuid.h"
+#include "bus/codec.h"
 #include "bus/topics.h"
 
 enum { PRODUCTS_KEPT = 4096, TOTALS_KEPT = 256 };
@@ -19,5 +20,6 @@ void products_changed(struct products *products, enum topic topic, struct uuid i
 /* Anything may have changed. */
 void products_forget(struct products *products);
 
+extern const struct shape product_list_params;
 void get_product(struct request *req);
 void list_products(struct request *req);

@@ -2,6 +2,11 @@
 #pragma once
 
 #include "api/http.h"
+#include "bus/codec.h"
+
+/* Query parameters of those that take some; the rows of routes.c name them. */
+extern const struct shape page_params, order_list_params, stock_params, low_stock_params, movement_params,
+    why_params;
 
 void list_categories(struct request *req);
 void list_brands(struct request *req);

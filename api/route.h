@@ -20,7 +20,10 @@ struct route {
     unsigned may;     /* permission, the upper layer's; the core does not look at it */
     unsigned flags;   /* the upper layer's */
     unsigned reads;   /* the upper layer's: which groups' tables a .query shows */
-    const void *more; /* the upper layer's, e.g. how a command is made from the request */
+    const void *more; /* the upper layer's: how a command is made from the request (struct command_spec), or
+                         the query parameters (struct shape), NULL: none */
+    const char
+        *about; /* what a .query or .direct is for, in a few words; a command's is its schema's title */
 };
 
 struct router;

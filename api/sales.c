@@ -25,6 +25,6 @@ static const struct pg_stmt select_sales = {
 void list_sales(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_sales, 0, NULL, put_sales);
 }

@@ -25,7 +25,7 @@ static const struct pg_stmt select_categories = {
 void list_categories(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_categories, 0, NULL, put_category);
 }
 
@@ -47,7 +47,7 @@ static const struct pg_stmt select_brands = {
 void list_brands(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_brands, 0, NULL, put_brand);
 }
 
@@ -61,8 +61,8 @@ struct stock_query {
 static const struct field stock_fields[] = {QUERY_PAGING(stock_query), QUERY_UUID(stock_query, product_id),
                                             QUERY_UUID(stock_query, warehouse_id),
                                             QUERY_UUID(stock_query, variant_id)};
-static const struct shape stock_shape = {"stock", sizeof(struct stock_query), stock_fields,
-                                         sizeof(stock_fields) / sizeof(*stock_fields)};
+const struct shape stock_params = {"stock", sizeof(struct stock_query), stock_fields,
+                                   sizeof(stock_fields) / sizeof(*stock_fields)};
 
 static struct pg_param optional(bool has, struct uuid id)
 {
@@ -99,7 +99,7 @@ static const struct pg_stmt select_stock_of = {
 void list_stock(struct request *req)
 {
     struct stock_query q;
-    if (!query_read(req, &stock_shape, &q))
+    if (!query_read(req, &stock_params, &q))
         return;
     struct pg_param params[] = {optional(q.has_product_id, q.product_id),
                                 optional(q.has_warehouse_id, q.warehouse_id)};
@@ -117,7 +117,7 @@ struct low_query {
 };
 static const struct field low_fields[] = {QUERY_PAGING(low_query),
                                           QUERY_INT(low_query, threshold, 0, 1000000)};
-static const struct shape low_shape = {"low-stock", sizeof(struct low_query), low_fields, 3};
+const struct shape low_stock_params = {"low-stock", sizeof(struct low_query), low_fields, 3};
 
 static void put_low(struct json *j, const struct pg_result *rows, int row, struct arena *arena)
 {
@@ -140,7 +140,7 @@ static const struct pg_stmt select_low = {
 void list_low_stock(struct request *req)
 {
     struct low_query q;
-    if (!query_read(req, &low_shape, &q))
+    if (!query_read(req, &low_stock_params, &q))
         return;
     struct pg_param threshold = pg_int(q.has_threshold ? q.threshold : REORDER_POINT);
     select_list(req, &q.paging, &select_low, 1, &threshold, put_low);
@@ -155,7 +155,7 @@ struct movement_query {
 };
 static const struct field movement_fields[] = {QUERY_PAGING(movement_query),
                                                QUERY_UUID(movement_query, product_id)};
-static const struct shape movement_shape = {"movements", sizeof(struct movement_query), movement_fields, 3};
+const struct shape movement_params = {"movements", sizeof(struct movement_query), movement_fields, 3};
 
 static void put_movement(struct json *j, const struct pg_result *rows, int row, struct arena *arena)
 {
@@ -186,7 +186,7 @@ static const struct pg_stmt select_movements_of = {
 void list_movements(struct request *req)
 {
     struct movement_query q;
-    if (!query_read(req, &movement_shape, &q))
+    if (!query_read(req, &movement_params, &q))
         return;
     struct pg_param product = pg_uuid(q.product_id);
     if (q.has_product_id)
@@ -212,6 +212,6 @@ static const struct pg_stmt select_warehouses = {
 void list_warehouses(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_warehouses, 0, NULL, put_warehouse);
 }

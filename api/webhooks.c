@@ -140,7 +140,7 @@ static const struct pg_stmt select_webhooks = {
 void list_webhooks(struct request *req)
 {
     struct plain_query q;
-    if (query_read(req, &plain_shape, &q))
+    if (query_read(req, &page_params, &q))
         select_list(req, &q.paging, &select_webhooks, 0, NULL, put_listed_webhook);
 }
 
@@ -152,7 +152,7 @@ struct delivery_query {
 };
 static const struct field delivery_fields[] = {QUERY_PAGING(delivery_query),
                                                QUERY_TEXT(delivery_query, state, 20, state_words)};
-static const struct shape delivery_shape = {"deliveries", sizeof(struct delivery_query), delivery_fields, 3};
+const struct shape delivery_params = {"deliveries", sizeof(struct delivery_query), delivery_fields, 3};
 
 #define DELIVERY_COLUMNS                                                                                     \
     "id, event_id, type, topic, part, seq, partitionkey, state, manual, attempts, statuses, error, "         \
@@ -204,7 +204,7 @@ void list_deliveries(struct request *req)
         respond_problem(req, &(struct problem){.code = ERR_NOT_FOUND});
         return;
     }
-    if (!query_read(req, &delivery_shape, &q))
+    if (!query_read(req, &delivery_params, &q))
         return;
     struct pg_param params[] = {pg_uuid(id), pg_text(q.state)};
     select_list(req, &q.paging, &select_deliveries, 2, params, put_delivery);

@@ -7,6 +7,7 @@
 extern const struct command_spec create_webhook_spec, update_webhook_spec, rotate_webhook_spec,
     redeliver_webhook_spec;
 
+extern const struct shape delivery_params;
 void list_webhooks(struct request *req);
 void get_webhook(struct request *req);
 void get_webhook_secret(struct request *req);

@@ -37,7 +37,7 @@ static const struct field why_fields[] = {{.name = "limit",
                                            .has_offset = offsetof(struct why_query, paging.has_limit),
                                            .min = 1,
                                            .max = WHY_LIMIT_MAX}};
-static const struct shape why_shape = {"why", sizeof(struct why_query), why_fields, 1};
+const struct shape why_params = {"why", sizeof(struct why_query), why_fields, 1};
 
 struct asked {
     struct str id;
@@ -71,7 +71,7 @@ void get_why(struct request *req)
 {
     struct why_query q;
     struct str kind = request_param(req, "kind");
-    if (!query_read(req, &why_shape, &q))
+    if (!query_read(req, &why_params, &q))
         return;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && request_param(req, "id").n <= ID_MAX; i++)
         if (str_is(kind, kinds[i].name)) {

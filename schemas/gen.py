@@ -266,6 +266,7 @@ def read_message(path, command, topics):
     need(isinstance(emitters, list) and emitters
          and all(isinstance(e, str) and re.fullmatch(r"[a-z][a-z-]*", e) for e in emitters), path,
          "x-from lists the emitters")
+    message.title = root["title"]
     message.schema, message.topic, message.emitters = root["$id"], topics[root["x-topic"]], emitters
     shape = read_object(message, str(path), root, message.c_name)
     message.key = root.get("x-key")

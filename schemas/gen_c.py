@@ -128,6 +128,7 @@ enum message {{
 struct message_type {{
     const char *name;   /* "cart.add-item.v1" */
     const char *schema; /* "cart.add-item/1.0" */
+    const char *title;  /* what it says or asks for, in a few words */
     bool command;
     enum topic topic;
     const char *key;      /* the field that is the partition key, or "self": the command's own id */
@@ -244,7 +245,7 @@ def type_row(m):
         return other.c_name.upper() if other else "MESSAGE_NONE"
     lift = f"lift_any_{m.next.c_name}" if m.next else "NULL"
     lower = f"lower_any_{m.c_name}" if m.previous else "NULL"
-    return (f'    [{m.c_name.upper()}] = {{"{m.name}", "{m.schema}", {str(m.command).lower()}, '
+    return (f'    [{m.c_name.upper()}] = {{"{m.name}", "{m.schema}", {json.dumps(m.title)}, {str(m.command).lower()}, '
             f'TOPIC_{m.topic["name"].upper()}, "{m.key}", "{" ".join(m.emitters)}", &shape_{m.c_name}, {m.major}, '
             f"{constant(m.newest)}, {constant(m.next)}, {constant(m.previous)}, {lift}, {lower}}},")
 

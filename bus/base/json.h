@@ -36,6 +36,7 @@ size_t json_plain(struct str s);
 /* RFC 3339 UTC with milliseconds: "2026-11-22T20:30:00.123Z". */
 void json_time(struct json *j, int64_t ms);
 /* key and value in one */
+void json_kopen(struct json *j, const char *key, char bracket);
 void json_kstr(struct json *j, const char *key, struct str s);
 void json_kint(struct json *j, const char *key, int64_t v);
 void json_kbool(struct json *j, const char *key, bool v);

@@ -185,6 +185,12 @@ void json_time(struct json *j, int64_t ms)
     buf_char(j->b, '"');
 }
 
+void json_kopen(struct json *j, const char *key, char bracket)
+{
+    json_key(j, key);
+    json_open(j, bracket);
+}
+
 void json_kstr(struct json *j, const char *key, struct str s)
 {
     json_key(j, key);
