@@ -24,7 +24,7 @@ struct check {
     "  LEFT JOIN LATERAL (SELECT last_seq, last_ms FROM event_archive a WHERE a.topic = h.topic"             \
     "   AND a.part = h.part ORDER BY last_seq DESC LIMIT 1) a ON true) m"
 
-/* The log behind the marks, */
+/* The log behind the marks (OFFSET 0: the planner begins with the marks, not with the whole log), */
 static const struct check log_since[] = {
     {"I2 log",
      "the log of a partition is 1 to its head without gaps",
@@ -50,7 +50,8 @@ static const struct check log_since[] = {
      "event_log",
      {"fsck_ids_since",
       "SELECT format('%s stands twice', e.id)" FROM_MARKS " CROSS JOIN LATERAL (SELECT * FROM event_log l"
-      "  WHERE l.topic = m.topic AND l.part = m.part AND l.seq > m.mark) e WHERE EXISTS (SELECT FROM "
+      "  WHERE l.topic = m.topic AND l.part = m.part AND l.seq > m.mark OFFSET 0) e WHERE EXISTS (SELECT "
+      "FROM "
       "event_log o"
       "  WHERE o.id = e.id AND (o.topic, o.part, o.seq) <> (e.topic, e.part, e.seq))"},
      true},
