@@ -159,7 +159,9 @@ struct uuid opened_person(struct opened *door, const char *role, const char *nam
 struct uuid opened_product(struct opened *door, const char *name, const char *sku, const char *category,
                            int64_t price, int64_t stock)
 {
-    struct uuid id = uuid_v7(clock_ms());
+    static int64_t last_ms; /* later products have greater ids, however fast they are made */
+    last_ms = clock_ms() > last_ms ? clock_ms() : last_ms + 1;
+    struct uuid id = uuid_v7(last_ms);
     bus_sql(&door->bus, "INSERT INTO category VALUES ('%s', initcap('%s'), NULL, 0) ON CONFLICT DO NOTHING",
             category, category);
     bus_sql(&door->bus,
