@@ -63,6 +63,8 @@ Test(switched_off, is_out_also_while_redis_forgets_everything)
     cr_assert_eq(switch_off(), 200);
     int64_t since = shop_now_ms();
     cr_expect_leq(out_at(1, since), BLINK_MS * LOADED);
+    cr_expect_leq(out_at(0, since), BLINK_MS * LOADED);
     freeReplyObject(shop_redis(shop, "FLUSHALL"));
     cr_expect_eq(get(ana[0], "/api/v1/cart"), 401);
+    cr_expect_eq(get(ana[1], "/api/v1/cart"), 401);
 }
