@@ -9,6 +9,7 @@
  */
 #include <assert.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,7 @@ int main(int argc, char **argv)
     bool list = false, only_short = false;
     int option;
 
+    signal(SIGPIPE, SIG_IGN);         /* our own connections are cut like everybody's */
     setvbuf(stdout, NULL, _IOLBF, 0); /* what was seen is in the file also when the case is killed */
     for (int i = 0; i < FAULT_COUNT; i++)
         assert(points[i].at_most > 0 ||
