@@ -9,8 +9,9 @@
  * with its key.
  *
  * One suspect message at a time in the whole process: when it dies, no other can be blamed for it. A life is
- * an epoch, so servers that go away and come back make no message guilty. What never fails never pays: there
- * is no write that was not there before.
+ * an epoch, so servers that go away and come back make no message guilty; nor is it guilty of a life whose
+ * handler came back and whose lease ran out, which happens on a machine that has too much to do. What never
+ * fails never pays: there is no write that was not there before.
  */
 #include <pthread.h>
 
@@ -34,6 +35,13 @@ static const struct pg_stmt note_attempt = {
 static const struct pg_stmt forget_attempt = {
     "forget_attempt", "DELETE FROM handler_attempt WHERE grp = $1 AND topic = $2 AND part = $3::bigint::int"
                       " AND id = $4::uuid"};
+
+/* Of a life that is still there. The same life may try again, and is counted again then. */
+static const struct pg_stmt forgive_attempt = {
+    "forgive_attempt", "UPDATE handler_attempt SET lives = lives - 1, epoch = CASE epoch WHEN $5::bigint "
+                       "THEN epoch - 1 ELSE epoch END"
+                       " WHERE grp = $1 AND topic = $2 AND part = $3::bigint::int AND id = $4::uuid"
+                       " AND set_config('synchronous_commit', 'off', true) = 'off'"};
 
 void suspect_begin(struct partition *p, int64_t crashes, int64_t head)
 {
@@ -69,12 +77,18 @@ size_t suspect_apart(struct worker *w, struct item **items, size_t n)
     return kept;
 }
 
-static err note(struct worker *w, struct item *item)
+static err write_attempt(struct worker *w, const struct item *item, const struct pg_stmt *stmt,
+                         struct pg_result **ret)
 {
     struct pg_param params[] = {pg_text(str_of(w->group->name)), pg_text(str_of(topic_name(item->at->topic))),
                                 pg_int(item->at->part), pg_uuid(item->message.id), pg_int(item->at->epoch)};
+    return pg_call(w->pg, stmt, 5, params, ret);
+}
+
+static err note(struct worker *w, struct item *item)
+{
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
-    TRY(pg_call(w->pg, &note_attempt, 5, params, &r));
+    TRY(write_attempt(w, item, &note_attempt, &r));
     item->attempted = true;
     if (FAULT(RUNNER_SUSPECT))
         return FAIL(PG_DOWN, "fault injected before a suspect message");
@@ -89,11 +103,23 @@ static err note(struct worker *w, struct item *item)
     return OK;
 }
 
+/* The handler came back, so it is not what its message ends: the flush failed, since the lease ran out on a
+ * machine that is too busy, or the servers went away. When this cannot be written either, the life counts. */
+static void forgive(struct worker *w, const struct item *item)
+{
+    err e = write_attempt(w, item, &forgive_attempt, NULL);
+    if (failed(e))
+        log_info("an attempt stays noted", kv("group", w->group->name), kv("why", err_text(e)));
+}
+
 static err process_suspect(struct worker *w, struct item *item)
 {
-    if (item->fate == ITEM_HANDLE)
-        TRY(note(w, item));
-    return worker_process_one(w, item);
+    err e = item->fate == ITEM_HANDLE ? note(w, item) : OK;
+    if (!failed(e))
+        e = worker_process_one(w, item);
+    if (failed(e) && item->attempted && pg_is_up(w->pg))
+        forgive(w, item);
+    return e;
 }
 
 err suspect_process(struct worker *w, struct item **items, size_t n)

@@ -369,7 +369,7 @@ static void *work(void *data)
 {
     struct client *c = data;
 
-    while ((c->op = atomic_fetch_add(&c->crowd->next, 1)) < c->crowd->ops) {
+    while ((c->op = atomic_fetch_add(&c->crowd->next, 1)) < c->crowd->ops || atomic_load(&c->crowd->busy)) {
         c->deadline_ms = shop_now_ms() + c->crowd->patience_ms;
         act(c);
     }

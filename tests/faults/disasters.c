@@ -406,7 +406,7 @@ const struct disaster disasters[] = {
     {"rebuild",         "a read model is rebuilt under load",                 rebuild,          0},
     {"poison",          "a cart gets a command that cannot be read",          poison_a_cart,    POISONS | SHORT},
     {"retry",           "a parked key is handled while more of it comes",     park_and_retry,   0},
-    {"suspect",         "a consumer dies twice, its work is suspect",         die_twice,        0},
+    {"suspect",         "a consumer dies twice, its work is suspect",         die_twice,        BUSY},
     {"crash-loop",      "handlers die of one cart until it is parked",        crash_loop,       CRASHES},
     {NULL,              NULL,                                                 NULL,             0},
 };

@@ -61,6 +61,7 @@ struct crowd {
     int ops;               /* how many operations all of them do */
     int64_t patience_ms;   /* how long a client repeats what was not answered */
     const char *fault;     /* FAULT of what the operator runs; NULL: none */
+    atomic_bool busy;      /* operations go on beyond `ops` */
     bool poisoned;         /* commands of one user may end parked: nobody waits for these */
     atomic_int next;       /* operations begun */
     atomic_int unanswered; /* keyed operations that were never answered, acknowledged ones without a result */
@@ -83,6 +84,7 @@ enum {
     POISONS = 4,  /* commands of the victim end parked */
     SHORT = 8,    /* part of the short set */
     CRASHES = 16, /* a handler kills its process: FAULT_POISON is set */
+    BUSY = 32,    /* it takes longer than the clients have work: they go on until it is over */
 };
 struct disaster {
     const char *name, *sentence;

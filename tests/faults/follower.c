@@ -48,13 +48,13 @@ static redisReply *tell(struct follower *f, int argc, const char **argv)
     return f->redis && !f->redis->err ? redisCommandArgv(f->redis, argc, argv, NULL) : NULL;
 }
 
-/* The oldest event of the stream; 0 when that is not known. */
+/* The oldest event of the stream; beyond all when it was trimmed to nothing meanwhile, or cannot be asked. */
 static int64_t oldest(struct follower *f, const char *stream)
 {
     const char *argv[] = {"XRANGE", stream, "-", "+", "COUNT", "1"};
     redisReply *r = tell(f, 6, argv);
     int64_t seq =
-        r && r->type == REDIS_REPLY_ARRAY && r->elements ? seq_of(r->element[0]->element[0]->str) : 0;
+        r && r->type == REDIS_REPLY_ARRAY && r->elements ? seq_of(r->element[0]->element[0]->str) : INT64_MAX;
 
     if (r)
         freeReplyObject(r);

@@ -199,6 +199,7 @@ static int run_case(const struct fault_case *c)
     scene_read(c->from, &scene);
     shop = crowd.shop = open_shop(c);
     crowd.poisoned = verdict.poisoned;
+    crowd.busy = flags & BUSY;
     crowd.fault = c->point >= 0 && points[c->point].program == PROGRAMS ? c->fault : NULL;
     check_begin(shop);
     worked = shop_now_ms();
@@ -209,6 +210,7 @@ static int run_case(const struct fault_case *c)
         shop_nap();
     if (c->disaster && c->disaster->strike)
         c->disaster->strike(&crowd);
+    crowd.busy = false;
     crowd_wait(&crowd);
     done = shop_now_ms();
     judge(c, shop, &crowd, &verdict);

@@ -234,3 +234,31 @@ Test(parked, what_ended_three_lives_is_parked_and_its_neighbours_are_not)
     runner_stop(r);
     bus_stop(&s);
 }
+
+/* Whoever has it in hand loses its lease, five times, and is alive each time: nobody died of the message. */
+Test(parked, a_life_whose_handler_came_back_does_not_count)
+{
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one'", 2);
+    runner_stop(r);
+    bus_sql(&s, "UPDATE consumer_offset SET owner = 'dead', lease_until = now(), crashes = 1, taken = now()");
+    bus_sql(&s,
+            "CREATE SEQUENCE thefts; CREATE FUNCTION steal() RETURNS trigger SECURITY DEFINER LANGUAGE "
+            "plpgsql AS $$ BEGIN"
+            " IF nextval('thefts') <= 5 THEN UPDATE consumer_offset SET epoch = epoch + 1, owner = 'thief',"
+            "  lease_until = now() WHERE grp = 'cart'; END IF; RETURN NULL; END $$;"
+            "CREATE TRIGGER first AFTER INSERT ON handler_attempt FOR EACH ROW EXECUTE FUNCTION steal();"
+            "CREATE TRIGGER again AFTER UPDATE ON handler_attempt FOR EACH ROW WHEN (NEW.epoch > OLD.epoch)"
+            " EXECUTE FUNCTION steal()");
+    runner_publish(&s, runner_add_item(&s, user, shirt, 1));
+    bus_redis_do(&s, "XREADGROUP GROUP cart cart COUNT 10 STREAMS cmd:{carts.00} >");
+    r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 1);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter", 0);
+    runner_expect(&s, "SELECT count(*) FROM handler_attempt", 0);
+    runner_expect(&s, "SELECT last_value FROM thefts", 6);
+    runner_stop(r);
+    bus_stop(&s);
+}
