@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/call.h"
@@ -348,7 +349,13 @@ static struct str document; /* made once, for the life of the process */
 
 static void make(void)
 {
-    document = openapi_document(shop_routes, arena_new(DOCUMENT_CEILING));
+    _cleanup_(arena_freep) struct arena *arena = arena_new(DOCUMENT_CEILING);
+    struct str text = openapi_document(shop_routes, arena);
+    char *copy = malloc(text.n);
+    if (!copy)
+        abort();
+    memcpy(copy, text.p, text.n);
+    document = (struct str){copy, text.n};
 }
 
 void get_openapi(struct request *req)
