@@ -78,11 +78,10 @@ void put_pagination(struct json *j, const struct paging *paging, int64_t total);
 /* Runs a statement made by PAGE_OF and answers with its list; params are followed by limit and offset. */
 void select_list(struct request *req, const struct paging *paging, const struct pg_stmt *stmt, int n,
                  const struct pg_param *params, put_row_fn *put);
-/* A query with nothing but paging. */
+/* A query with nothing but paging: what page_params (queries.h) reads. */
 struct plain_query {
     struct paging paging;
 };
-extern const struct shape page_params; /* queries.h */
 
 /* ---- values ---- */
 void put_uuid(struct json *j, const char *key, struct uuid id, struct arena *arena);

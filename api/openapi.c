@@ -11,8 +11,8 @@
 
 #include "api/call.h"
 #include "api/described.h"
-#include "api/json_schema.h"
 #include "api/door.h"
+#include "api/json_schema.h"
 #include "api/roles.h"
 
 enum { DOCUMENT_CEILING = 8 << 20, BODIES_MAX = MESSAGE_COUNT + 32 };
@@ -185,9 +185,9 @@ static void put_answers(struct writer *w, const struct route *route)
 {
     json_kopen(w->j, "responses", '{');
     put_answer(w, "200", route->command ? "result" : is_list(route) ? "page" : "ok");
-    if (route->command)
-        put_answer(w, route->method == POST ? "201" : "202", route->method == POST ? "result" : "accepted");
     if (route->command && route->method == POST)
+        put_answer(w, "201", "result");
+    if (route->command)
         put_answer(w, "202", "accepted");
     put_answer(w, "default", "problem");
     json_close(w->j, '}');

@@ -280,7 +280,6 @@ static enum message choose_place(const struct request *req)
 }
 
 const struct command_spec place_order_spec = {
-
     .own = true, .choose = choose_place, .otherwise = CART_CHECK_OUT, .location = "/api/v1/orders"};
 
 /* user_id */

@@ -5,6 +5,7 @@
 #include "api/webhooks.h"
 
 #include "api/listing.h"
+#include "api/queries.h"
 #include "bus/webhook.h"
 
 #define WEBHOOK_COLUMNS                                                                                      \

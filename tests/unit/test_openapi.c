@@ -155,15 +155,12 @@ static json_t *smallest(json_t *schema)
     return json_string(text);
 }
 
-static err decode(const struct shape *shape, json_t *body)
+static err decode(const struct shape *shape, json_t *body, struct field_errors *errors)
 {
     char *text = json_dumps(body, 0);
-    struct field_errors errors = {.n = 0};
+    *errors = (struct field_errors){.n = 0};
     err e = codec_decode(shape, CODEC_DOOR, str_of(text), NULL, 0, arena, arena_alloc(arena, shape->size),
-                         &errors);
-    if (failed(e) && errors.n)
-        fprintf(stderr, "%s: %.*s %.*s\n", text, STR_ARG(errors.list[0].field),
-                STR_ARG(errors.list[0].message));
+                         errors);
     free(text);
     return e;
 }
@@ -172,12 +169,9 @@ static err decode(const struct shape *shape, json_t *body)
  * looked at field by field: none that the document names may be refused. */
 static bool complains(const struct shape *shape, json_t *body)
 {
-    char *text = json_dumps(body, 0);
-    struct field_errors errors = {.n = 0};
-    err e = codec_decode(shape, CODEC_DOOR, str_of(text), NULL, 0, arena, arena_alloc(arena, shape->size),
-                         &errors);
+    struct field_errors errors;
+    err e = decode(shape, body, &errors);
     bool bad = failed(e) && e.code != ERR_INVALID;
-    free(text);
     for (size_t i = 0; i < errors.n && i < sizeof(errors.list) / sizeof(*errors.list); i++)
         bad |= json_object_get(body, arena_cstr(arena, errors.list[i].field)) != NULL;
     return bad;
@@ -199,8 +193,9 @@ Test(openapi, bodies_are_what_the_door_reads)
                 continue;
             json_t *body = smallest(schema);
             cr_assert_not(complains(shape, body), "%s %s", method_name(route->method), route->path);
+            struct field_errors errors;
             if (spec && spec->body)
-                cr_assert_not(failed(decode(shape, body)));
+                cr_assert_not(failed(decode(shape, body, &errors)));
             json_object_set_new(body, "surprise", json_true());
             cr_assert(complains(shape, body), "%s %s takes more than it says", method_name(route->method),
                       route->path);
