@@ -166,6 +166,21 @@ Test(migrate, the_shop_goes_up_down_and_up_again)
     must(migrate_up(pg, REAL, 8, NULL, NULL));
 }
 
+/* Decision 0017: also the periods that come later. */
+Test(migrate, no_table_that_only_grows_is_vacuumed_for_its_inserts)
+{
+    must(migrate_up(pg, REAL, 8, NULL, NULL));
+    cr_assert_gt(query("SELECT event_log_ahead(1800000000000, 'month', 1)"), 0);
+    cr_assert_eq(query("SELECT count(*) FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid"
+                       " WHERE (oid = 'command'::regclass OR inhparent = 'event_log'::regclass)"
+                       " AND 'autovacuum_vacuum_insert_threshold=-1' = ANY (reloptions) IS NOT true"),
+                 0);
+    must(migrate_down(pg, REAL, 20, NULL, NULL));
+    cr_assert_eq(query("SELECT count(*) FROM pg_class WHERE"
+                       " 'autovacuum_vacuum_insert_threshold=-1' = ANY (reloptions)"),
+                 0);
+}
+
 /* ---- the check at start ---- */
 
 static enum err_code check(void)
