@@ -2,24 +2,74 @@
  * The soak: add-to-cart at half of what the shop accepts, minute after minute; nothing may grow. Prints a
  * line per minute; ends with 1 when the last minute has more than 5 % more resident memory in any program, or
  * a p99 above 1.2 times, than minute 2. The commands are spread over the users; latency counts from when a
- * request was due. Half of what is accepted is measured with few connections, as the bench does, and sent
- * over many: with few a second of slow fsyncs makes the load generator fall behind, and what it then measures
- * is its own queue.
+ * request was due. Memory is the median of a look per second: a single look sees what one batch has in hand.
+ * Half of what is accepted is measured with few connections, as the bench does, and sent over many: with few
+ * a second of slow fsyncs makes the load generator fall behind, and what it then measures is its own queue.
  *
  * bench_soak [--minutes N] [--rate COMMANDS_PER_SECOND]
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/base/clock.h"
 #include "tests/bench/support/rows.h"
 
 enum { CONNECTIONS = 32, MANY_CONNECTIONS = 256, MEASURED = 20000, MINUTES_MAX = 600, SETTLED = 2 };
+enum { LOOK_MS = 1000, LOOKS_MAX = 600 };
 
 static struct minute {
     double p99_ms;
     int64_t memory[PROGRAMS];
 } minutes[MINUTES_MAX + 1];
+
+/* What looks at the memory while the load is sent. */
+static struct looks {
+    struct shop *shop;
+    pthread_t thread;
+    atomic_bool stop;
+    int64_t seen[PROGRAMS][LOOKS_MAX];
+    int n;
+} looks;
+
+static void *look(void *arg)
+{
+    struct looks *l = arg;
+    while (!atomic_load(&l->stop) && l->n < LOOKS_MAX) {
+        for (enum program p = 0; p < PROGRAMS; p++)
+            l->seen[p][l->n] = memory_resident(shop_pid(l->shop, p, 0));
+        l->n++;
+        clock_sleep_ms(LOOK_MS);
+    }
+    return NULL;
+}
+
+static void looks_start(struct shop *shop)
+{
+    looks.shop = shop;
+    looks.n = 0;
+    atomic_store(&looks.stop, false);
+    if (pthread_create(&looks.thread, NULL, look, &looks) != 0)
+        shop_die(shop, "no thread to look at the memory");
+}
+
+static int smaller(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void looks_stop(int64_t medians[PROGRAMS])
+{
+    atomic_store(&looks.stop, true);
+    pthread_join(looks.thread, NULL);
+    for (enum program p = 0; p < PROGRAMS; p++) {
+        qsort(looks.seen[p], (size_t)looks.n, sizeof(looks.seen[p][0]), smaller);
+        medians[p] = looks.seen[p][looks.n / 2];
+    }
+}
 
 static void run(struct bench *b, const struct str *requests, int64_t n, double rate, struct load_result *r)
 {
@@ -40,10 +90,10 @@ static void measure_minute(struct bench *b, const struct str *requests, double r
 {
     struct load_result r;
     struct minute *m = &minutes[minute];
+    looks_start(b->shop);
     run(b, requests, (int64_t)(rate * 60), rate, &r);
+    looks_stop(m->memory);
     m->p99_ms = (double)latency_quantile(&r.latencies, 0.99) / 1e6;
-    for (enum program p = 0; p < PROGRAMS; p++)
-        m->memory[p] = memory_resident(shop_pid(b->shop, p, 0));
     printf("minute %3d  %6.0f/s  p50 %6.2f ms  p99 %7.2f ms  backlog %6lld  MB: door %.1f, consumers %.1f, "
            "producers %.1f\n",
            minute, (double)r.good / r.seconds, (double)latency_quantile(&r.latencies, 0.5) / 1e6, m->p99_ms,
