@@ -152,7 +152,9 @@ static void send_hints(struct worker *w, const struct batch *b, const struct pg_
     publish_hints(w, hints, n, b->arena);
 }
 
-/* XACK and XDEL of a lane's commands that are settled: the lane holds open work only. */
+/* XDEL and XACK of a lane's commands that are settled: the lane holds open work only. In this order: a crash,
+ * or the end of a torn file, between the two leaves a hole in the PEL, which the next check finds; the other
+ * way round it would leave an entry that nobody is ever given. */
 static void acknowledge_lane(struct worker *w, const struct batch *b, const struct partition *p)
 {
     struct str *words = arena_array(b->arena, struct str, b->n + 3);
@@ -163,13 +165,13 @@ static void acknowledge_lane(struct worker *w, const struct batch *b, const stru
             words[3 + n++] = b->items[i]->entry->entry;
     if (n == 0)
         return;
+    words[1] = STR("XDEL");
+    words[2] = str_of(p->lane);
+    redis_send(w->commands, on_reply, NULL, n + 2, words + 1);
     words[0] = STR("XACK");
     words[1] = str_of(p->lane);
     words[2] = str_of(w->group->name);
     redis_send(w->commands, on_reply, NULL, n + 3, words);
-    words[1] = STR("XDEL");
-    words[2] = str_of(p->lane);
-    redis_send(w->commands, on_reply, NULL, n + 2, words + 1);
 }
 
 /* Commands behind a cut stay in the PEL; they come again with the history of their lane. */

@@ -198,11 +198,11 @@ static bool in_batch(const struct gathered *g, const struct item *item)
     return false;
 }
 
-/* An entry in the PEL whose body was deleted from the lane: there is nothing to handle, only to acknowledge.
- */
+/* An entry in the PEL whose body was deleted from the lane, after its commit or by an operator: there is
+ * nothing to handle, only to acknowledge. */
 static void acknowledge_hole(struct worker *w, const struct partition *p, const struct entry *entry)
 {
-    log_warn("a waiting command was deleted from its lane", kv("lane", p->lane), kv("entry", entry->entry));
+    log_warn("an entry without a body is acknowledged", kv("lane", p->lane), kv("entry", entry->entry));
     redis_sendf(w->commands, NULL, NULL, "XACK %s %s %b", p->lane, w->group->name, entry->entry);
 }
 
