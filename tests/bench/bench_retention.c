@@ -117,12 +117,13 @@ static void print_line(struct run *run)
            (long long)shop_sql(shop, "SELECT count(*) FROM group_detached WHERE grp = 'reports'"));
 }
 
+/* A writer that was slow may add to a period while it is archived: it stays for the next time. */
 static void archive(struct run *run)
 {
     const char *const words[] = {"bus", "archive", "--cut", NULL};
     char *output = NULL;
     run->archived_ms = shop_now_ms();
-    if (shop_ctl(run->shop, &output, words) != 0)
+    if (shop_ctl(run->shop, &output, words) != 0 && !strstr(output, "stays for the next time"))
         shop_die(run->shop, "bus archive: %s", output);
     free(output);
 }
