@@ -11,12 +11,16 @@
 #include "bus/base/log.h"
 #include "consumers/worker.h"
 
+/* Only what is missing is inserted: a conflict would wait for whoever has the row in hand, and he may stand
+ * still. */
 static const struct pg_stmt insert_offsets = {
-    "insert_offsets", "INSERT INTO consumer_offset (grp, topic, part, seq, ms)"
-                      " SELECT $1, x.topic, x.part::int, coalesce(h.seq, 0), coalesce(h.ms, 0)"
-                      " FROM unnest($2::text[], $3::bigint[]) AS x(topic, part)"
-                      " LEFT JOIN stream_head h ON $4::boolean AND h.topic = x.topic AND h.part = x.part"
-                      " ORDER BY 2, 3 ON CONFLICT DO NOTHING"};
+    "insert_offsets",
+    "INSERT INTO consumer_offset (grp, topic, part, seq, ms)"
+    " SELECT $1, x.topic, x.part::int, coalesce(h.seq, 0), coalesce(h.ms, 0)"
+    " FROM unnest($2::text[], $3::bigint[]) AS x(topic, part)"
+    " LEFT JOIN stream_head h ON $4::boolean AND h.topic = x.topic AND h.part = x.part"
+    " WHERE NOT EXISTS (SELECT FROM consumer_offset o WHERE o.grp = $1 AND o.topic = x.topic"
+    "  AND o.part = x.part) ORDER BY 2, 3 ON CONFLICT DO NOTHING"};
 
 static const struct pg_stmt heartbeat = {"heartbeat",
                                          "INSERT INTO member (grp, instance, until)"
@@ -53,6 +57,8 @@ static const struct pg_stmt take_leases = {
     " FROM free f WHERE o.grp = $1 AND o.topic = f.topic AND o.part = f.part"
     " RETURNING o.topic, o.part, o.epoch, o.flush, o.seq, o.ms, o.gap_fetches, o.repeats, o.crashes,"
     "  coalesce((SELECT h.seq FROM stream_head h WHERE h.topic = o.topic AND h.part = o.part), 0)"};
+
+static const struct pg_stmt break_leases = {"break_leases", "SELECT lease_break($1, $2::bigint)"};
 
 static const struct pg_stmt read_leases = {"read_leases",
                                            "SELECT topic, part, epoch, flush, seq, ms, gap_fetches, repeats "
@@ -180,6 +186,19 @@ static err take(struct worker *w, size_t n, bool *ret_taken)
     return OK;
 }
 
+/* Rows that are locked are not taken, so that nobody waits for a flush. Their owner may stand still in the
+ * middle of one, though, and then nobody would ever take them: migration 0022. */
+static err break_frozen(struct worker *w)
+{
+    struct pg_param params[] = {group_name(w), pg_int(conf_int(SET_LEASE_MS))};
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+    TRY(pg_call(w->pg, &break_leases, 2, params, &r));
+    if (pg_get_int(r, 0, 0) > 0)
+        log_warn("an owner stands still in the middle of a flush and was cut off",
+                 kv("group", w->group->name), kv("transactions", pg_get_int(r, 0, 0)));
+    return OK;
+}
+
 static err release(struct worker *w, struct lease_list *list)
 {
     struct pg_param params[] = {group_name(w),
@@ -260,8 +279,11 @@ err lease_turn(struct worker *w)
     bool taken = false;
     if (have > share)
         TRY(release_surplus(w, have - share));
-    else if (have < share)
+    else if (have < share) {
         TRY(take(w, share - have, &taken));
+        if (!taken)
+            TRY(break_frozen(w));
+    }
     if (taken) {
         read_make_groups(w);
         log_info("partitions taken", kv("group", w->group->name), kv("owned", (int64_t)owned(w)));

@@ -185,3 +185,27 @@ Test(runner, two_members_share_and_a_silent_one_is_replaced)
     runner_stop(one);
     bus_stop(&s);
 }
+
+/* A machine that was paused in the middle of a flush: its transaction is open, holds its leases' rows, and
+ * waits for a client that does not go on. */
+Test(runner, who_stands_still_in_the_middle_of_a_flush_is_cut_off_and_replaced)
+{
+    static const struct pg_stmt touch = {
+        "touch", "UPDATE consumer_offset SET flush = flush WHERE grp = 'cart' AND part = 1"};
+    struct bus s = runner_bus(2);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one'", 4);
+    runner_stop(r);
+    bus_sql(&s,
+            "UPDATE consumer_offset SET owner = 'frozen', lease_until = now() + interval '200 milliseconds'");
+    struct pg *frozen = bus_pg(&s);
+    pg_queue(frozen, &touch, 0, NULL, NULL, NULL);
+    pg_flush(frozen);
+    runner_expect(&s, "SELECT count(*) FROM (SELECT FROM consumer_offset FOR UPDATE SKIP LOCKED) AS x", 2);
+    r = runner_start(&cart_group, "two");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'two' AND lease_until > now()", 4);
+    pg_sync(frozen, NULL, NULL);
+    cr_expect_eq(pg_wait(frozen, 5000).code, ERR_PG_DOWN);
+    runner_stop(r);
+    bus_stop(&s);
+}
