@@ -25,7 +25,8 @@ enum {
     ORDER_EACH = 10,
     LANE_MAX = 3000,
     ARCHIVE_EACH_S = 20,
-    PRINT_MS = 5000
+    PRINT_MS = 5000,
+    PAID_MS = 300000 /* orders come faster than the payment provider answers */
 };
 
 struct run {
@@ -216,7 +217,7 @@ static bool catch_up(struct run *run)
     printf("reports caught up: %lld events in %.1f s, %.0f/s\n", (long long)behind, seconds,
            (double)behind / seconds);
     bool attached = shop_sql_becomes(run->shop, 0, 30000, "SELECT count(*) FROM group_detached");
-    bool quiet = shop_is_quiet(run->shop, 0);
+    bool quiet = shop_is_quiet(run->shop, PAID_MS);
     runner_stop(runner);
     int64_t differ = shop_sql(run->shop, "%s", differences),
             orders = shop_sql(run->shop, "SELECT sum(orders)::bigint"
