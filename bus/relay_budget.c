@@ -1,8 +1,8 @@
 /*
  * Who may keep events in Redis. Streams are trimmed only below what every attached group has passed, so a
- * group that stands still would fill the memory and stop everybody. The budget decides: below three quarters
- * of it nothing happens; above, the history that all have passed is given up, the more the higher; above nine
- * tenths the groups that lag most are detached from the streams they lag on, until what is left fits. Nobody
+ * group that stands still would fill the memory and stop everybody. The budget decides: below two thirds
+ * of it nothing happens; above, the history that all have passed is given up, the more the higher; above four
+ * fifths the groups that lag most are detached from the streams they lag on, until what is left fits. Nobody
  * loses anything by it: a group of ours reads from the log, or from the archive, what its stream does not
  * have any more. It is attached again when it is near, or when its stream has all it needs and there is room.
  */
@@ -249,7 +249,7 @@ static err detach_slowest(struct relay *relay, struct depots *depots, const stru
     struct depot *depot;
     struct reader *r;
     int64_t after = memory->used;
-    while (after > memory->limit / 4 * 3 && (r = slowest(depots, &depot))) {
+    while (after > memory->limit / 3 * 2 && (r = slowest(depots, &depot))) {
         int64_t before = held(depot);
         TRY(detach(relay, r, memory));
         after -= bytes_of(depot, before - held(depot));
@@ -306,11 +306,11 @@ static err attach_ready(struct relay *relay, const struct depots *depots,
     return OK;
 }
 
-/* How much of the history that all have passed is kept: all of it up to three quarters of the budget, nothing
- * from nine tenths on. */
+/* How much of the history that all have passed is kept: all of it up to two thirds of the budget, nothing
+ * from four fifths on, so that what comes in until the next look has room. */
 static int64_t history(const struct memory *memory, int64_t keep)
 {
-    int64_t soft = memory->limit / 4 * 3, hard = memory->limit / 10 * 9;
+    int64_t soft = memory->limit / 3 * 2, hard = memory->limit / 5 * 4;
     if (memory->limit == 0 || memory->used <= soft)
         return keep;
     return memory->used >= hard
@@ -332,13 +332,13 @@ err relay_retain(struct relay *relay, const struct relay_budget *budget, int64_t
     struct depots depots;
     arena_reset(relay->arena);
     TRY(look_at_memory(relay, budget, &memory));
-    bool scarce = memory.limit && memory.used > memory.limit / 4 * 3;
+    bool scarce = memory.limit && memory.used > memory.limit / 3 * 2;
     TRY(scarce ? trim_anew(relay, history(&memory, keep)) : relay_trim(relay, keep));
     arena_reset(relay->arena);
     TRY(relay_detached(relay, &detached));
     if (scarce)
         TRY(look_at_memory(relay, budget, &memory));
-    bool too_much = memory.limit && memory.used > memory.limit / 10 * 9;
+    bool too_much = memory.limit && memory.used > memory.limit / 5 * 4;
     if (detached.n == 0 && !too_much)
         return OK;
     TRY(look_at_all(relay, &detached, &depots));
