@@ -50,6 +50,18 @@ struct memory {
     int64_t used, limit; /* limit 0: none */
 };
 
+/* Above soft history is given up, above hard groups are detached; what comes in until the next look has room
+ * above that. Never when there is no limit. */
+static int64_t soft(const struct memory *memory)
+{
+    return memory->limit ? memory->limit / 3 * 2 : INT64_MAX;
+}
+
+static int64_t hard(const struct memory *memory)
+{
+    return memory->limit ? memory->limit / 5 * 4 : INT64_MAX;
+}
+
 static int64_t info_number(struct str info, const char *name)
 {
     const char *at = strstr(info.p, name);
@@ -249,7 +261,7 @@ static err detach_slowest(struct relay *relay, struct depots *depots, const stru
     struct depot *depot;
     struct reader *r;
     int64_t after = memory->used;
-    while (after > memory->limit / 3 * 2 && (r = slowest(depots, &depot))) {
+    while (after > soft(memory) && (r = slowest(depots, &depot))) {
         int64_t before = held(depot);
         TRY(detach(relay, r, memory));
         after -= bytes_of(depot, before - held(depot));
@@ -306,16 +318,16 @@ static err attach_ready(struct relay *relay, const struct depots *depots,
     return OK;
 }
 
-/* How much of the history that all have passed is kept: all of it up to two thirds of the budget, nothing
- * from four fifths on, so that what comes in until the next look has room. */
+/* How much of the history that all have passed is kept: all of it up to the soft bound, nothing from the hard
+ * one on. */
 static int64_t history(const struct memory *memory, int64_t keep)
 {
-    int64_t soft = memory->limit / 3 * 2, hard = memory->limit / 5 * 4;
-    if (memory->limit == 0 || memory->used <= soft)
+    int64_t low = soft(memory), high = hard(memory);
+    if (memory->used <= low)
         return keep;
-    return memory->used >= hard
+    return memory->used >= high
                ? 0
-               : (int64_t)((double)keep * (double)(hard - memory->used) / (double)(hard - soft));
+               : (int64_t)((double)keep * (double)(high - memory->used) / (double)(high - low));
 }
 
 static err trim_anew(struct relay *relay, int64_t keep)
@@ -332,13 +344,13 @@ err relay_retain(struct relay *relay, const struct relay_budget *budget, int64_t
     struct depots depots;
     arena_reset(relay->arena);
     TRY(look_at_memory(relay, budget, &memory));
-    bool scarce = memory.limit && memory.used > memory.limit / 3 * 2;
+    bool scarce = memory.used > soft(&memory);
     TRY(scarce ? trim_anew(relay, history(&memory, keep)) : relay_trim(relay, keep));
     arena_reset(relay->arena);
     TRY(relay_detached(relay, &detached));
     if (scarce)
         TRY(look_at_memory(relay, budget, &memory));
-    bool too_much = memory.limit && memory.used > memory.limit / 5 * 4;
+    bool too_much = memory.used > hard(&memory);
     if (detached.n == 0 && !too_much)
         return OK;
     TRY(look_at_all(relay, &detached, &depots));

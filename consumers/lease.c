@@ -193,9 +193,13 @@ static err break_frozen(struct worker *w)
     struct pg_param params[] = {group_name(w), pg_int(conf_int(SET_LEASE_MS))};
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
     TRY(pg_call(w->pg, &break_leases, 2, params, &r));
-    if (pg_get_int(r, 0, 0) > 0)
+    int64_t ended = pg_get_int(r, 0, 0);
+    if (ended > 0)
         log_warn("an owner stands still in the middle of a flush and was cut off",
-                 kv("group", w->group->name), kv("transactions", pg_get_int(r, 0, 0)));
+                 kv("group", w->group->name), kv("transactions", ended));
+    else if (ended < 0)
+        log_warn("an owner stands still in the middle of a flush and the database's role may not cut it off",
+                 kv("group", w->group->name));
     return OK;
 }
 

@@ -1,7 +1,7 @@
 -- A process that stands still (a paused machine, a stopped process, a link that swallows everything) in the middle of a
 -- flush leaves a transaction that waits for its client: it holds the rows of its leases, which nobody else can take then,
 -- and the heads it appends to. Ends the transactions that hold rows of this group whose leases ran out grace_ms ago, when
--- they have waited for their clients as long; returns how many. Whoever waits for nothing but the server is left alone,
+-- they have waited for their clients as long; returns how many, -1 when the owner of this function may not end them. Whoever waits for nothing but the server is left alone,
 -- and what is ended was given up already: its fence would refuse the commit. Anybody may call it.
 CREATE FUNCTION lease_break(of_group text, grace_ms bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = public, pg_temp AS $$
@@ -20,6 +20,5 @@ BEGIN
     END IF;
     RETURN ended;
 EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'a transaction that stands still cannot be ended: %', SQLERRM;
-    RETURN 0;
+    RETURN -1;
 END $$;

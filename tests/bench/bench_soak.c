@@ -30,7 +30,7 @@ static struct looks {
     struct shop *shop;
     pthread_t thread;
     atomic_bool stop;
-    int64_t seen[PROGRAMS][LOOKS_MAX];
+    double seen[PROGRAMS][LOOKS_MAX];
     int n;
 } looks;
 
@@ -39,7 +39,7 @@ static void *look(void *arg)
     struct looks *l = arg;
     while (!atomic_load(&l->stop) && l->n < LOOKS_MAX) {
         for (enum program p = 0; p < PROGRAMS; p++)
-            l->seen[p][l->n] = memory_resident(shop_pid(l->shop, p, 0));
+            l->seen[p][l->n] = (double)memory_resident(shop_pid(l->shop, p, 0));
         l->n++;
         clock_sleep_ms(LOOK_MS);
     }
@@ -55,20 +55,12 @@ static void looks_start(struct shop *shop)
         shop_die(shop, "no thread to look at the memory");
 }
 
-static int smaller(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void looks_stop(int64_t medians[PROGRAMS])
 {
     atomic_store(&looks.stop, true);
     pthread_join(looks.thread, NULL);
-    for (enum program p = 0; p < PROGRAMS; p++) {
-        qsort(looks.seen[p], (size_t)looks.n, sizeof(looks.seen[p][0]), smaller);
-        medians[p] = looks.seen[p][looks.n / 2];
-    }
+    for (enum program p = 0; p < PROGRAMS; p++)
+        medians[p] = (int64_t)median(looks.seen[p], looks.n);
 }
 
 static void run(struct bench *b, const struct str *requests, int64_t n, double rate, struct load_result *r)

@@ -3,13 +3,13 @@
  * that stands in a lane is one that somebody will read, or the lane would never be empty again.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
+#include "tests/support/aof.h"
 #include "tests/support/runner.h"
 
 enum { COMMANDS = 3, CUTS = 60, SIZE_MAX_AOF = 1 << 20 };
@@ -19,18 +19,6 @@ static struct {
     char path[700], bytes[SIZE_MAX_AOF];
     size_t size, begin[CUTS], n; /* the last CUTS beginnings, a ring */
 } file;
-
-static void find_file(const struct bus *s)
-{
-    char folder[300];
-    snprintf(folder, sizeof(folder), "%s/appendonlydir", servers_dir(s->servers));
-    DIR *dir = opendir(folder);
-    for (struct dirent *d; dir && (d = readdir(dir));)
-        if (strstr(d->d_name, ".incr.aof"))
-            snprintf(file.path, sizeof(file.path), "%s/%s", folder, d->d_name);
-    cr_assert(dir && *file.path);
-    closedir(dir);
-}
 
 /* "*2\r\n$4\r\nXDEL\r\n…": the length of the command that begins there. */
 static size_t command_length(char *at)
@@ -45,8 +33,9 @@ static size_t command_length(char *at)
     return (size_t)(p - at);
 }
 
-static void read_file(void)
+static void read_file(const struct bus *s)
 {
+    aof_path(s->servers, file.path, sizeof(file.path));
     FILE *f = fopen(file.path, "re");
     cr_assert(f);
     file.size = fread(file.bytes, 1, sizeof(file.bytes) - 1, f);
@@ -118,8 +107,7 @@ Test(torn, wherever_the_file_was_cut_no_command_is_left_that_nobody_reads, .time
     }
     runner_stop(r);
     servers_kill(s.servers, SERVER_REDIS);
-    find_file(&s);
-    read_file();
+    read_file(&s);
     size_t cuts = file.n < CUTS ? file.n : CUTS;
     cr_assert_gt(cuts, 4 * COMMANDS, "XADD, what XREADGROUP wrote, XDEL and XACK of each");
     for (size_t n = 1; n <= cuts; n++) {
@@ -140,8 +128,7 @@ Test(torn, what_was_done_before_the_cut_is_not_done_again, .timeout = 120)
     expect_empty_lane(&s);
     runner_stop(r);
     servers_kill(s.servers, SERVER_REDIS);
-    find_file(&s);
-    read_file();
+    read_file(&s);
     for (size_t n = 1; n <= 4; n++) {
         restart_with(&s, nth_last(n));
         r = runner_start(&cart_group, "one");
