@@ -8,13 +8,17 @@
  * called; a message that was in hand in three lives and is still here is what they died of, and is parked
  * with its key.
  *
- * One suspect message at a time in the whole process: when it dies, no other can be blamed for it. A life is
- * an epoch, so servers that go away and come back make no message guilty; nor is it guilty of a life whose
- * handler came back and whose lease ran out, which happens on a machine that has too much to do. What never
- * fails never pays: there is no write that was not there before.
+ * One suspect message at a time in the whole process: when it dies, no other can be blamed for it. Groups
+ * wait for each other then, so nobody works on his, or waits for his turn, for longer than a fifth of a
+ * lease: he goes back to the loop, which renews it, and finds the rest there again. A life is an epoch, so
+ * servers that go away and come back make no message guilty; nor is it guilty of a life whose handler came
+ * back and whose lease ran out, which happens on a machine that has too much to do. What never fails never
+ * pays: there is no write that was not there before.
  */
 #include <pthread.h>
 
+#include "bus/base/clock.h"
+#include "bus/base/conf.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "consumers/worker.h"
@@ -122,14 +126,22 @@ static err process_suspect(struct worker *w, struct item *item)
     return e;
 }
 
+/* Waits for its turn, but not for ever: false at until_ms of the monotonic clock. */
+static bool take_turn(int64_t until_ms)
+{
+    const struct timespec until = {until_ms / 1000, until_ms % 1000 * 1000000};
+    return pthread_mutex_clocklock(&in_hand, CLOCK_MONOTONIC, &until) == 0;
+}
+
 err suspect_process(struct worker *w, struct item **items, size_t n)
 {
+    int64_t until_ms = clock_mono_ms() + conf_int(SET_LEASE_MS) / 5;
     for (size_t i = 0; i < n; i++) {
-        if (stands_still(&w->standstill)) {
+        bool late = i > 0 && clock_mono_ms() >= until_ms;
+        if (stands_still(&w->standstill) || late || !take_turn(until_ms)) {
             worker_leave(items + i, n - i);
             return OK;
         }
-        pthread_mutex_lock(&in_hand);
         err e = process_suspect(w, items[i]);
         pthread_mutex_unlock(&in_hand);
         TRY(e);

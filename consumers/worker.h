@@ -191,7 +191,8 @@ void retry_queue(struct worker *w, struct batch *b);
 void suspect_begin(struct partition *p, int64_t crashes, int64_t head);
 /* Moves items of suspect lanes behind all others, each in its order; returns how many the others are. */
 size_t suspect_apart(struct worker *w, struct item **items, size_t n);
-/* Handles them one by one, each noted before its handler is called. */
+/* Handles them one by one, each noted before its handler is called; what a fifth of LEASE_MS does not suffice
+ * for comes again with the next read. */
 err suspect_process(struct worker *w, struct item **items, size_t n) _must_use_;
 void suspect_queue(struct worker *w, struct batch *b);
 /* After a batch: lanes whose history was read to its end are trusted again. */

@@ -1,5 +1,6 @@
 /* The runner with the cart group, in this process, against a private Redis and PostgreSQL. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
@@ -207,5 +208,57 @@ Test(runner, who_stands_still_in_the_middle_of_a_flush_is_cut_off_and_replaced)
     pg_sync(frozen, NULL, NULL);
     cr_expect_eq(pg_wait(frozen, 5000).code, ERR_PG_DOWN);
     runner_stop(r);
+    bus_stop(&s);
+}
+
+static struct uuid user_of_partition(struct bus *s, int part)
+{
+    struct uuid user;
+
+    do
+        user = uuid_v7(clock_ms());
+    while (partition_of(uuid_str(user, s->arena)) != part);
+    return user;
+}
+
+/* One suspect message at a time in a process. Whose turn does not come keeps his partitions all the same,
+ * while the other's flush waits for a lock. */
+Test(runner, who_waits_to_handle_what_is_suspect_renews_his_leases)
+{
+    static const struct pg_stmt hold = {
+        "hold", "INSERT INTO cart_line VALUES (gen_random_uuid(), $1::uuid, $2::uuid, 1, 0, 0)"};
+    struct bus s = runner_bus(2);
+    struct uuid shirt = runner_product(&s, true);
+    struct pg *held = bus_pg(&s);
+    struct runner *one = runner_start(&cart_group, "one"), *two;
+    char renewed[200];
+
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one'", 4);
+    runner_stop(one);
+    bus_sql(&s, "UPDATE consumer_offset SET owner = 'dead', lease_until = now(), taken = now(), crashes = 1");
+    bus_sql(&s, "INSERT INTO member VALUES ('cart', 'two', now() + interval '1 hour')");
+    one = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one' AND crashes = 2", 2);
+    two = runner_start(&cart_group, "two");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'two' AND crashes = 2", 2);
+    for (int part = 0; part < 2; part++) {
+        struct uuid user = user_of_partition(&s, part);
+        struct pg_param params[] = {pg_uuid(user), pg_uuid(shirt)};
+        pg_queue(held, &hold, 2, params, NULL, NULL);
+        pg_flush(held);
+        runner_publish(&s, runner_add_item(&s, user, shirt, 1));
+    }
+    runner_expect(&s, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", 1);
+    snprintf(renewed, sizeof(renewed),
+             "SELECT count(DISTINCT owner) FROM consumer_offset WHERE lease_until > to_timestamp(%lld)",
+             (long long)bus_query(&s, "SELECT extract(epoch FROM now())::bigint") + 3);
+    runner_expect(&s, renewed, 1);
+    pg_sync(held, NULL, NULL);
+    bus_must(pg_wait(held, 5000));
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 2);
+    runner_expect(&s, "SELECT sum(quantity)::bigint FROM cart_line", 4);
+    runner_expect(&s, "SELECT count(*) FROM handler_attempt", 0);
+    runner_stop(one);
+    runner_stop(two);
     bus_stop(&s);
 }
