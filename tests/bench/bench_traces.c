@@ -4,18 +4,20 @@
  * side and are asked in turn, a slice each, so that what else runs on the machine falls on all of them alike;
  * there and back, since the collector is still busy with the second shop's spans when the next slice begins.
  *
- * bench_traces [--slices N] [--commands N per slice]
+ * bench_traces [--slices N] [--commands N per slice] [--null 1]
+ * --null 1: traces are off in all three, so what it prints is by how much shops differ that are the same.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bus/base/clock.h"
+#include "bus/topics.h"
 #include "tests/support/collector.h"
 #include "tests/support/measure.h"
 #include "tests/support/verbs.h"
 
-enum { KINDS = 3, CLIENTS = 4 };
+enum { KINDS = 3, CLIENTS = 4, PARTS = 4 };
 
 static const char *const kinds[KINDS] = {"off", "collector takes them", "collector is dead"};
 
@@ -29,16 +31,28 @@ struct stand {
     int commands;
 };
 
+/* A customer whose cart is in this partition: the same ones in every shop. Which of them share a worker, and
+ * so a batch, changes the latency by more than traces do. */
+static struct person *customer_of(struct shop *shop, int part)
+{
+    for (;;) {
+        struct person *person = customer(shop);
+        if (partition_of(str_of(person->id)) == part)
+            return person;
+        leave(person);
+    }
+}
+
 static void set_up(struct stand *s, const char *endpoint)
 {
     snprintf(s->setting, sizeof(s->setting), "OTEL_EXPORTER_OTLP_ENDPOINT=%s", endpoint);
     s->settings[0] = s->setting;
     s->settings[1] = "RATE_LIMIT=off";
-    s->shop = shop_start(&(struct shop_options){.settings = s->settings});
+    s->shop = shop_start(&(struct shop_options){.settings = s->settings, .partitions = PARTS});
     s->boss = admin(s->shop);
     create_product(s->boss, &(struct goods){.name = "Taza", .price = 12990, .stock = 1000000}, s->cup);
     for (int i = 0; i < CLIENTS; i++)
-        s->clients[i] = customer(s->shop);
+        s->clients[i] = customer_of(s->shop, i);
 }
 
 static void act(int i, void *data)
@@ -61,7 +75,7 @@ static void tear_down(struct stand *s)
     shop_stop(s->shop);
 }
 
-static void print(struct stand *stands)
+static void print(struct stand *stands, bool null)
 {
     double off[2] = {0};
     for (int k = 0; k < KINDS; k++) {
@@ -74,7 +88,7 @@ static void print(struct stand *stands)
             off[0] = p50;
             off[1] = p99;
         }
-        printf("%-22s %8lld commands  p50 %7.2f ms (x%.2f)  p99 %7.2f ms (x%.2f)\n", kinds[k],
+        printf("%-22s %8lld commands  p50 %7.2f ms (x%.2f)  p99 %7.2f ms (x%.2f)\n", kinds[null ? 0 : k],
                (long long)all.n, p50, p50 / off[0], p99, p99 / off[1]);
     }
 }
@@ -82,22 +96,25 @@ static void print(struct stand *stands)
 int main(int argc, char **argv)
 {
     static struct stand stands[KINDS];
-    int slices = 20, commands = 50;
+    int slices = 20, commands = 50, null = 0;
     double loads[1] = {0};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--slices") == 0)
             slices = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--commands") == 0)
             commands = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--null") == 0)
+            null = atoi(argv[i + 1]);
     }
     if (slices <= 0 || commands <= 0) {
-        fprintf(stderr, "usage: bench_traces [--slices N] [--commands N]\n");
+        fprintf(stderr, "usage: bench_traces [--slices N] [--commands N] [--null 1]\n");
         return 2;
     }
     struct collector *collector = collector_start();
+    partitions_set(PARTS);
     set_up(&stands[0], "");
-    set_up(&stands[1], collector_url(collector));
-    set_up(&stands[2], "http://127.0.0.1:1"); /* nobody listens there */
+    set_up(&stands[1], null ? "" : collector_url(collector));
+    set_up(&stands[2], null ? "" : "http://127.0.0.1:1"); /* nobody listens there */
     for (int n = 0; n < slices; n++)
         for (int i = 0; i < KINDS; i++) {
             int k = n % 2 ? KINDS - 1 - i : i;
@@ -105,7 +122,7 @@ int main(int argc, char **argv)
             all_at_once(CLIENTS, act, &stands[k]);
         }
     getloadavg(loads, 1);
-    print(stands);
+    print(stands, null);
     printf("load %.1f at the end; the collector has %zu spans, fault: %s\n", loads[0],
            collector_count(collector), collector_fault(collector) ? collector_fault(collector) : "none");
     for (int k = 0; k < KINDS; k++)
