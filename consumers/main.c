@@ -26,7 +26,7 @@
 #include "consumers/errand.h"
 #include "consumers/watchdog.h"
 
-enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64, KEPT = 256 << 10 };
+enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64, KEPT = 1 << 20 };
 
 static atomic_bool stop;
 static volatile bool stop_waiting; /* for meta_wait() */
