@@ -272,6 +272,11 @@ static err alive(struct worker *w, size_t *ret_members)
     return OK;
 }
 
+int64_t lease_period_ms(void)
+{
+    return conf_int(SET_LEASE_MS) / 5;
+}
+
 err lease_turn(struct worker *w)
 {
     size_t members = 1;

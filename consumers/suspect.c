@@ -18,7 +18,6 @@
 #include <pthread.h>
 
 #include "bus/base/clock.h"
-#include "bus/base/conf.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "consumers/worker.h"
@@ -135,7 +134,7 @@ static bool take_turn(int64_t until_ms)
 
 err suspect_process(struct worker *w, struct item **items, size_t n)
 {
-    int64_t until_ms = clock_mono_ms() + conf_int(SET_LEASE_MS) / 5;
+    int64_t until_ms = clock_mono_ms() + lease_period_ms();
     for (size_t i = 0; i < n; i++) {
         bool late = i > 0 && clock_mono_ms() >= until_ms;
         if (stands_still(&w->standstill) || late || !take_turn(until_ms)) {

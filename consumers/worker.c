@@ -271,7 +271,7 @@ static err chores(struct worker *w)
 {
     int64_t now = clock_mono_ms();
     if (now >= w->next_lease_ms) {
-        w->next_lease_ms = now + conf_int(SET_LEASE_MS) / 5;
+        w->next_lease_ms = now + lease_period_ms();
         TRY(lease_turn(w));
     }
     if (now >= w->next_heal_ms) {

@@ -109,6 +109,8 @@ err worker_flush_skipped(struct worker *w, bool now) _must_use_;
 /* lease.c: who owns what. Lease time is PostgreSQL's clock; safety rests on the epoch in the fence. */
 /* Makes missing offset rows. */
 err lease_init(struct worker *w) _must_use_;
+/* How often leases are renewed, ms: a fifth of LEASE_MS. */
+int64_t lease_period_ms(void);
 /* Heartbeat, renewal, taking free partitions up to the fair share, giving surplus ones back. */
 err lease_turn(struct worker *w) _must_use_;
 /* After a failed flush or a new connection: reads what the rows say now; what is not ours any more is
@@ -191,7 +193,7 @@ void retry_queue(struct worker *w, struct batch *b);
 void suspect_begin(struct partition *p, int64_t crashes, int64_t head);
 /* Moves items of suspect lanes behind all others, each in its order; returns how many the others are. */
 size_t suspect_apart(struct worker *w, struct item **items, size_t n);
-/* Handles them one by one, each noted before its handler is called; what a fifth of LEASE_MS does not suffice
+/* Handles them one by one, each noted before its handler is called; what lease_period_ms() does not suffice
  * for comes again with the next read. */
 err suspect_process(struct worker *w, struct item **items, size_t n) _must_use_;
 void suspect_queue(struct worker *w, struct batch *b);
