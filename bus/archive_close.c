@@ -288,18 +288,31 @@ static err close_period(struct closing *c)
 /* One archiver at a time. The key is any number that nothing else here locks; it goes with the session. */
 static const struct pg_stmt take_turn = {"archive_take_turn", "SELECT pg_try_advisory_lock($1::bigint)"};
 static const struct pg_stmt end_turn = {"archive_end_turn", "SELECT pg_advisory_unlock($1::bigint)"};
-enum { TURN = 7235939 };
+enum { TURN = 7235939, TURN_MS = 3000, TURN_PAUSE_MS = 100 };
+
+/* Somebody who has just been killed holds the lock until PostgreSQL notices. */
+static err wait_turn(struct pg *pg, const volatile bool *stop)
+{
+    const struct pg_param key = pg_int(TURN);
+    int64_t until = clock_mono_ms() + TURN_MS;
+    for (int i = 1;; i++) {
+        _cleanup_(pg_result_freep) struct pg_result *turn = NULL;
+        TRY(pg_call(pg, &take_turn, 1, &key, &turn));
+        if (pg_get_bool(turn, 0, 0))
+            return OK;
+        if (clock_mono_ms() >= until || (stop && *stop))
+            return FAIL(CONFLICT, "somebody else is archiving");
+        clock_sleep_ms(backoff_ms(i, 10, TURN_PAUSE_MS));
+    }
+}
 
 err archive_period(struct pg *pg, struct log_period *period, const volatile bool *stop,
                    archive_progress_fn *progress, void *data, struct arena *arena)
 {
-    _cleanup_(pg_result_freep) struct pg_result *turn = NULL;
     _cleanup_(arena_freep) struct arena *page = arena_new(SIZE_MAX);
     struct closing c = {pg, period, stop, progress, data, arena, page, NULL, 0, 0};
     const struct pg_param key = pg_int(TURN);
-    TRY(pg_call(pg, &take_turn, 1, &key, &turn));
-    if (!pg_get_bool(turn, 0, 0))
-        return FAIL(CONFLICT, "somebody else is archiving");
+    TRY(wait_turn(pg, stop));
     err e = close_period(&c), ended = OK;
     if (pg_is_up(pg)) /* else the lock went with the connection */
         ended = pg_call(pg, &end_turn, 1, &key, NULL);

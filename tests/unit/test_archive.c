@@ -328,6 +328,24 @@ ParameterizedTest(struct crash *crash, archive, a_crash_leaves_the_rows_or_the_a
     cr_assert_eq(ctl("", "bus fsck", "0 findings"), 0);
 }
 
+/* PostgreSQL does not notice at once that an archiver was killed, and keeps his turn for him until then. */
+Test(archive, who_comes_right_behind_a_killed_archiver_waits_for_his_turn)
+{
+    static const struct pg_stmt take = {"take", "SELECT pg_advisory_lock(7235939)"},
+                                leave = {"leave", "SELECT pg_advisory_unlock(7235939) FROM pg_sleep(0.3)"};
+    struct pg *killed = bus_pg(&bus);
+    bus_commit(&bus, bus.pg, "ana", 20);
+    bus_must(pg_call(killed, &take, 0, NULL, NULL));
+    cr_assert_neq(ctl("", "bus archive --cut", "somebody else is archiving"), 0);
+    cr_assert_eq(in_log(), 20);
+    pg_queue(killed, &leave, 0, NULL, NULL, NULL);
+    pg_sync(killed, NULL, NULL);
+    pg_flush(killed);
+    cr_assert_eq(ctl("", "bus archive --cut", ""), 0);
+    cr_assert_eq(in_log(), 0);
+    bus_must(pg_wait(killed, 5000));
+}
+
 Test(archive, operators_see_what_is_there_and_what_is_not_right)
 {
     bus_commit(&bus, bus.pg, "ana", 300);
