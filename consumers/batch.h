@@ -31,7 +31,7 @@ struct partition {
         skipped_ms; /* ≥ seq: behind it are events that concern nobody here; committed with a later flush */
     int64_t read;   /* while gathering: the last event that is in the batch */
     struct replay *replay;               /* what is handled again here; NULL: nothing */
-    bool touched;                        /* while flushing: its fence row is concerned, */
+    bool touched;                        /* while loading and flushing: its fence row is concerned, */
     int64_t hi, hi_ms;                   /* and its event lane is decided up to here */
     int64_t looked_head, looked_skipped; /* at the last look of read_heal() */
     int64_t gap_fetches, repeats; /* of the partition since it exists; told to operators with the lease */

@@ -3,6 +3,12 @@
  * since this thread alone writes these aggregates; then the handlers run in order. A batch is decided anew
  * from the start, with fresh rows, when a message turns out to be poison or when a missing fact is settled:
  * nothing was written yet.
+ *
+ * Each of these statements sees a moment of its own. Who was taken over between two of them, or whose own
+ * last flush commits there after its connection was cut, has rows that never stood side by side, and a
+ * handler may rely on how they fit. The fence of the flush would void what comes of it, but not a handler
+ * that ends the process: so the fence rows are read last, and handlers see nothing unless they are as this
+ * thread knows them. Then nobody else has written.
  */
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
@@ -20,6 +26,12 @@ static const struct pg_stmt read_command_keys = {
     "read_command_keys", "SELECT c.client, c.idempotencykey, c.id, coalesce(c.fingerprint, '') FROM "
                          "unnest($1::text[], $2::text[]) AS x(client, key)"
                          " JOIN command c ON c.client = x.client AND c.idempotencykey = x.key"};
+
+static const struct pg_stmt count_unchanged = {
+    "count_unchanged",
+    "SELECT count(*) FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[])"
+    " AS x(topic, part, epoch, flush) JOIN consumer_offset o ON o.grp = $1 AND o.topic = x.topic"
+    " AND o.part = x.part AND o.epoch = x.epoch AND o.flush = x.flush"};
 
 /* ---- commands that have a row already ---- */
 
@@ -156,6 +168,45 @@ static void want_all(struct worker *w, struct batch *b, const struct group *grou
     watch(w, false);
 }
 
+/* Queues the question how many of the batch's fence rows are as we know them; returns how many must be. */
+static int queue_unchanged(struct worker *w, const struct batch *b, struct pg_result **ret)
+{
+    struct pg_array names = pg_array(b->arena, PG_TEXT, (int)b->n),
+                    parts = pg_array(b->arena, PG_INT8, (int)b->n),
+                    epochs = pg_array(b->arena, PG_INT8, (int)b->n),
+                    flushes = pg_array(b->arena, PG_INT8, (int)b->n);
+    for (size_t i = 0; i < w->n_parts; i++)
+        w->parts[i].touched = false;
+    for (size_t i = 0; i < b->n; i++) {
+        struct partition *p = b->items[i]->at;
+        if (p->touched)
+            continue;
+        p->touched = true;
+        pg_array_text(&names, str_of(topic_name(p->topic)));
+        pg_array_int(&parts, p->part);
+        pg_array_int(&epochs, p->epoch);
+        pg_array_int(&flushes, p->flush);
+    }
+    struct pg_param params[] = {pg_text(str_of(w->group->name)), pg_array_param(&names),
+                                pg_array_param(&parts), pg_array_param(&epochs), pg_array_param(&flushes)};
+    pg_queue(w->pg, &count_unchanged, 5, params, pg_keep, ret);
+    return names.n;
+}
+
+static err load_round(struct worker *w, struct batch *b)
+{
+    _cleanup_(pg_result_freep) struct pg_result *unchanged = NULL;
+    rows_queue_load(b, w->pg);
+    int wanted = queue_unchanged(w, b, &unchanged);
+    pg_sync(w->pg, NULL, NULL);
+    err e = pg_wait(w->pg, DEADLINE_MS);
+    rows_loaded(b);
+    TRY(e);
+    if (pg_get_int(unchanged, 0, 0) != wanted && !mutant(MUTANT_EPOCH))
+        return FAIL(FENCED, "partitions were taken over, or flushed, while their rows were loaded");
+    return OK;
+}
+
 static err load(struct worker *w, struct batch *b)
 {
     struct known known = {NULL, NULL};
@@ -164,10 +215,7 @@ static err load(struct worker *w, struct batch *b)
         want_all(w, b, w->group);
         if (round > 0 && !rows_pending(b))
             break;
-        rows_queue_load(b, w->pg);
-        pg_sync(w->pg, NULL, NULL);
-        err e = pg_wait(w->pg, DEADLINE_MS);
-        rows_loaded(b);
+        err e = load_round(w, b);
         if (round == 0)
             mark_known(b, &known);
         TRY(e);

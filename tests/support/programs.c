@@ -145,8 +145,13 @@ static void note_end(struct programs *programs, struct child *child, int status)
     child->pid = 0;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         atomic_fetch_add(&programs->self_killed, 1);
-    else if (WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) != 0))
+    else if (WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) != 0)) {
+        size_t program = (size_t)(child - programs->children[0]) / INSTANCES_MAX;
         atomic_fetch_add(&programs->crashed, 1);
+        fprintf(stderr, "%s crashed: %s %d\n", program_names[program],
+                WIFSIGNALED(status) ? "signal" : "status",
+                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
 }
 
 void programs_signal(struct programs *programs, enum program program, int i, int signal)

@@ -1,9 +1,11 @@
 /* The runner with the cart group, in this process, against a private Redis and PostgreSQL. */
 #include <criterion/criterion.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
+#include "consumers/group.h"
 #include "tests/support/runner.h"
 
 Test(runner, commands_become_rows_results_and_events_once)
@@ -209,6 +211,96 @@ Test(runner, who_stands_still_in_the_middle_of_a_flush_is_cut_off_and_replaced)
     cr_expect_eq(pg_wait(frozen, 5000).code, ERR_PG_DOWN);
     runner_stop(r);
     bus_stop(&s);
+}
+
+/* What the handler below has seen: a line and its product of two different moments. */
+static atomic_int torn;
+
+struct product_row {
+    struct row row;
+    struct uuid product_id;
+    bool is_active;
+};
+
+struct line_row {
+    struct row row;
+    struct uuid id, user_id;
+    int64_t quantity;
+};
+
+static const struct table product_rows = {
+    .name = "cart_product",
+    .size = sizeof(struct product_row),
+    .keys = 1,
+    .columns = {COLUMN(UUID, product_row, product_id), COLUMN(BOOL, product_row, is_active)},
+};
+
+static const struct table line_rows = {
+    .name = "cart_line",
+    .size = sizeof(struct line_row),
+    .keys = 1,
+    .columns = {COLUMN(UUID, line_row, id), COLUMN(UUID, line_row, user_id), COLUMN(INT, line_row, quantity)},
+};
+
+static void want_both(struct batch *b, const struct cart_add_item *c)
+{
+    want(b, &line_rows, "user_id", VALUE_UUID(c->user_id));
+    want(b, &product_rows, "product_id", VALUE_UUID(c->product_id));
+}
+
+/* Whoever writes them writes both: two of an active product, or one of one that is not. */
+static enum answer compare_both(struct batch *b, const struct cart_add_item *c)
+{
+    const struct line_row *line = row_find(b, &line_rows, "user_id", VALUE_UUID(c->user_id));
+    const struct product_row *product = row_find(b, &product_rows, "product_id", VALUE_UUID(c->product_id));
+    if (line->quantity != (product->is_active ? 2 : 1))
+        atomic_fetch_add(&torn, 1);
+    return succeed(b, 200, STR("{}"));
+}
+
+static const struct table *const no_tables[] = {NULL};
+static const struct group comparing_group = {
+    .name = "cart", .tables = no_tables, .on.cart_add_item = {want_both, compare_both}};
+
+/* Statements of a load see a moment each. Who is taken over between two of them, or whose own last flush
+ * commits there, has read rows that never stood side by side: handlers must not see them. */
+static void change_between_two_reads(const char *change)
+{
+    static const struct pg_stmt begin = {"b", "BEGIN"}, end = {"c", "COMMIT"},
+                                lock = {"l", "LOCK TABLE cart_product"},
+                                line = {"q", "UPDATE cart_line SET quantity = 1"},
+                                product = {"p", "UPDATE cart_product SET is_active = false"};
+    const struct pg_stmt offset = {"o", change};
+    struct bus s = runner_bus(1);
+    struct uuid user = uuid_v7(clock_ms()), shirt = runner_product(&s, true);
+    struct pg *other = bus_pg(&s);
+    bus_sql(&s, "INSERT INTO cart_line VALUES (gen_random_uuid(), '%s', '%s', 2, 0, 0)",
+            uuid_str(user, s.arena).p, uuid_str(shirt, s.arena).p);
+    struct runner *r = runner_start(&comparing_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one'", 1);
+    bus_must(pg_call(other, &begin, 0, NULL, NULL));
+    bus_must(pg_call(other, &lock, 0, NULL, NULL));
+    runner_publish(&s, runner_add_item(&s, user, shirt, 1));
+    runner_expect(&s, "SELECT count(*) FROM pg_locks WHERE NOT granted", 1);
+    bus_must(pg_call(other, &line, 0, NULL, NULL));
+    bus_must(pg_call(other, &product, 0, NULL, NULL));
+    bus_must(pg_call(other, &offset, 0, NULL, NULL));
+    bus_must(pg_call(other, &end, 0, NULL, NULL));
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 1);
+    cr_assert_eq(atomic_load(&torn), 0);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+Test(runner, who_is_taken_over_while_loading_shows_his_handlers_nothing)
+{
+    change_between_two_reads(
+        "UPDATE consumer_offset SET epoch = epoch + 1, owner = 'two', lease_until = now()");
+}
+
+Test(runner, whose_own_flush_commits_while_loading_shows_his_handlers_nothing)
+{
+    change_between_two_reads("UPDATE consumer_offset SET flush = flush + 1");
 }
 
 static struct uuid user_of_partition(struct bus *s, int part)
