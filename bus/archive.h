@@ -73,8 +73,8 @@ err archive_cut(struct pg *pg, int64_t *ret_ms) _must_use_;
 err archive_measure(struct pg *pg, struct log_period *period, struct arena *arena) _must_use_;
 
 typedef void archive_progress_fn(void *data, const struct log_period *period, int64_t done, int64_t total);
-/* Archives one period: writes, verifies, enters, drops. CONFLICT: somebody else archives and is not done within
- * three seconds, or an older period stands before it; UNAVAILABLE: the folder cannot be written, or *stop
- * became true. */
+/* Archives one period: writes, verifies, enters, drops. CONFLICT: somebody else archives and is not done
+ * within three seconds, or an older period stands before it; UNAVAILABLE: the folder cannot be written, or
+ * *stop became true. */
 err archive_period(struct pg *pg, struct log_period *period, const volatile bool *stop,
                    archive_progress_fn *progress, void *data, struct arena *arena) _must_use_;

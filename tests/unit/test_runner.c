@@ -317,8 +317,9 @@ static struct uuid user_of_partition(struct bus *s, int part)
  * while the other's flush waits for a lock. */
 Test(runner, who_waits_to_handle_what_is_suspect_renews_his_leases)
 {
-    static const struct pg_stmt hold = {
-        "hold", "INSERT INTO cart_line VALUES (gen_random_uuid(), $1::uuid, $2::uuid, 1, 0, 0)"};
+    static const struct pg_stmt begin = {"begin", "BEGIN"}, end = {"end", "COMMIT"},
+                                hold = {"hold", "INSERT INTO cart_line"
+                                                " VALUES (gen_random_uuid(), $1::uuid, $2::uuid, 1, 0, 0)"};
     struct bus s = runner_bus(2);
     struct uuid shirt = runner_product(&s, true);
     struct pg *held = bus_pg(&s);
@@ -333,11 +334,11 @@ Test(runner, who_waits_to_handle_what_is_suspect_renews_his_leases)
     runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'one' AND crashes = 2", 2);
     two = runner_start(&cart_group, "two");
     runner_expect(&s, "SELECT count(*) FROM consumer_offset WHERE owner = 'two' AND crashes = 2", 2);
+    bus_must(pg_call(held, &begin, 0, NULL, NULL));
     for (int part = 0; part < 2; part++) {
         struct uuid user = user_of_partition(&s, part);
         struct pg_param params[] = {pg_uuid(user), pg_uuid(shirt)};
-        pg_queue(held, &hold, 2, params, NULL, NULL);
-        pg_flush(held);
+        bus_must(pg_call(held, &hold, 2, params, NULL));
         runner_publish(&s, runner_add_item(&s, user, shirt, 1));
     }
     runner_expect(&s, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", 1);
@@ -345,8 +346,7 @@ Test(runner, who_waits_to_handle_what_is_suspect_renews_his_leases)
              "SELECT count(DISTINCT owner) FROM consumer_offset WHERE lease_until > to_timestamp(%lld)",
              (long long)bus_query(&s, "SELECT extract(epoch FROM now())::bigint") + 3);
     runner_expect(&s, renewed, 1);
-    pg_sync(held, NULL, NULL);
-    bus_must(pg_wait(held, 5000));
+    bus_must(pg_call(held, &end, 0, NULL, NULL));
     runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 2);
     runner_expect(&s, "SELECT sum(quantity)::bigint FROM cart_line", 4);
     runner_expect(&s, "SELECT count(*) FROM handler_attempt", 0);
