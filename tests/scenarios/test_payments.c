@@ -10,7 +10,7 @@ static char cup[ID_TEXT], order[ID_TEXT];
 
 static void open_shop(void)
 {
-    static const char *const settings[] = {"PAYMENT_TIMEOUT_MS=1500", "PAYMENT_TEST_SLOW_MS=700",
+    static const char *const settings[] = {"PAYMENT_TIMEOUT_MS=6000", "PAYMENT_TEST_SLOW_MS=700",
                                            "JOB_TIMEOUT_MS=400", NULL};
 
     shop = shop_start(&(struct shop_options){.settings = settings});
