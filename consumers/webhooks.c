@@ -266,11 +266,13 @@ static void want_disable(struct batch *b, const struct webhook_disable_requested
     want(b, &webhook_table, "id", VALUE_UUID(e->webhook_id));
 }
 
-/* Asked for by each delivery that meets the reason, so it may come several times, and late. */
+/* Asked for by each delivery that meets the reason, so it may come several times, and late: what was written
+ * before somebody changed the endpoint says nothing of it as it is now. If it still is as bad, or a clock was
+ * behind, the next delivery asks again. */
 static enum answer disable_webhook(struct batch *b, const struct webhook_disable_requested *e)
 {
     struct webhook *hook = webhook_of(b, e->webhook_id);
-    if (!hook || !hook->is_active)
+    if (!hook || !hook->is_active || batch_time(b) <= hook->updated_ms)
         return ANSWER_DONE;
     hook->is_active = false;
     hook->disabled_reason = e->reason;
