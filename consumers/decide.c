@@ -171,10 +171,10 @@ static void want_all(struct worker *w, struct batch *b, const struct group *grou
 /* Queues the question how many of the batch's fence rows are as we know them; returns how many must be. */
 static int queue_unchanged(struct worker *w, const struct batch *b, struct pg_result **ret)
 {
-    struct pg_array names = pg_array(b->arena, PG_TEXT, (int)b->n),
-                    parts = pg_array(b->arena, PG_INT8, (int)b->n),
-                    epochs = pg_array(b->arena, PG_INT8, (int)b->n),
-                    flushes = pg_array(b->arena, PG_INT8, (int)b->n);
+    struct pg_array names = pg_array(b->arena, PG_TEXT, (int)w->n_parts),
+                    parts = pg_array(b->arena, PG_INT8, (int)w->n_parts),
+                    epochs = pg_array(b->arena, PG_INT8, (int)w->n_parts),
+                    flushes = pg_array(b->arena, PG_INT8, (int)w->n_parts);
     for (size_t i = 0; i < w->n_parts; i++)
         w->parts[i].touched = false;
     for (size_t i = 0; i < b->n; i++) {

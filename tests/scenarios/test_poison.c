@@ -148,8 +148,6 @@ Test(poison, that_kills_the_process_is_found_and_parked)
 /* On the event lane nothing is pending anywhere: what is suspect is what stands behind the group's offset. */
 Test(poison, among_events_that_kills_the_process_is_found_too)
 {
-    cr_assert(
-        shop_is_quiet(shop, 0)); /* all groups know the cup, so that only what is new about it is poison */
     indigestible(poison, cup, "abort");
     place(ana, "tok_ok", &(struct line){cup, 2, 0}, 1, order);
     cr_assert(shop_sql_becomes(shop, 1, 0, "SELECT count(*) FROM dead_letter WHERE reason = 'crash'"));
