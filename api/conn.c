@@ -223,19 +223,29 @@ size_t conn_feed(struct conn *conn, const char *p, size_t n)
     return at;
 }
 
+/* Half a request is none. But bytes of a 100 Continue that are counted as output, and may be on their way,
+ * belong to somebody: then it is answered. */
+static void end_body(struct conn *conn)
+{
+    struct exchange **at = &conn->first;
+    struct exchange *before = NULL;
+
+    if (conn->last->parts[0].n > 0) {
+        refuse(conn, conn->last, ERR_MALFORMED, "The body of the request is not complete.");
+        return;
+    }
+    for (; *at != conn->last; at = &(*at)->next)
+        before = *at;
+    exchange_free(*at);
+    *at = NULL;
+    conn->last = before;
+    conn->outstanding--;
+}
+
 void conn_eof(struct conn *conn)
 {
-    if (conn->phase == CONN_BODY) { /* half a request is none */
-        struct exchange **at = &conn->first;
-        struct exchange *before = NULL;
-
-        for (; *at != conn->last; at = &(*at)->next)
-            before = *at;
-        exchange_free(*at);
-        *at = NULL;
-        conn->last = before;
-        conn->outstanding--;
-    }
+    if (conn->phase == CONN_BODY)
+        end_body(conn);
     conn_end_input(conn);
     for (struct exchange *x = conn->first; x; x = x->next)
         if (x->state == EXCHANGE_STREAMING)

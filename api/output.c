@@ -9,12 +9,21 @@
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
 
+/* The reader has to take something now. What waits behind an answer that is not there yet is no matter of
+ * his. */
 static void expect_writing(struct conn *conn)
 {
     if (conn->write_ms == 0) {
         conn->write_ms = conn->host->now_ms + CONN_WRITE_MS;
         conn->write_n = 0;
     }
+}
+
+static bool can_write(const struct conn *conn)
+{
+    const struct exchange *x = conn->first;
+
+    return x && (x->parts[0].n > 0 || x->parts[1].n > 0 || x->filling.n > 0);
 }
 
 bool conn_ends_with(struct exchange *x)
@@ -155,7 +164,7 @@ void conn_wrote(struct conn *conn, size_t n)
 {
     conn->unwritten -= n;
     conn->write_n += n;
-    if (conn->unwritten == 0 || conn->write_n >= CONN_WRITE_STEP_BYTES)
+    if (conn->write_n >= CONN_WRITE_STEP_BYTES)
         conn->write_ms = 0;
     while (n > 0) {
         assert(conn->first);
@@ -163,7 +172,9 @@ void conn_wrote(struct conn *conn, size_t n)
         n -= eat(&conn->first->parts[1], n);
         settle(conn);
     }
-    if (conn->unwritten > 0)
+    if (can_write(conn))
         expect_writing(conn);
+    else
+        conn->write_ms = 0;
     refill(conn);
 }

@@ -380,6 +380,30 @@ Test(conn, half_a_request_before_the_end_is_none)
     cr_assert(conn_finished(&conn));
 }
 
+/* The interim answer is on its way, behind the first one, when the client ends in the middle of its body. */
+Test(conn, what_is_being_written_outlives_half_a_request)
+{
+    struct iovec pieces[8];
+    const char *ask = ASK("/a") HEAD_OF("POST /echo") "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    size_t sent = 0;
+    int n;
+
+    conn_feed(&conn, ask, strlen(ask));
+    n = conn_output(&conn, pieces, 8);
+    for (int i = 0; i < n; i++) {
+        memcpy(out + out_n + sent, pieces[i].iov_base, pieces[i].iov_len);
+        sent += pieces[i].iov_len;
+    }
+    out_n += sent;
+    conn_eof(&conn);
+    conn_wrote(&conn, sent);
+    take(SIZE_MAX);
+    cr_assert_eq(count("HTTP/1.1 200"), 1);
+    cr_assert_eq(count("100 Continue"), 1);
+    cr_assert_eq(count("HTTP/1.1 400"), 1, "who was told to go on is told that it was not enough");
+    cr_assert(conn_finished(&conn));
+}
+
 Test(conn, a_half_closed_client_still_gets_its_answer)
 {
     say(ASK("/hold/1"));
@@ -467,6 +491,19 @@ Test(conn, a_reader_has_10_s_for_each_4_KB)
     conn_wrote(&conn, 4096);
     cr_assert_eq(conn_deadline(&conn) - host.now_ms, CONN_WRITE_MS);
     cr_assert(conn_expire(&conn));
+}
+
+/* What waits behind an answer that is not there yet cannot be written, whoever reads. */
+Test(conn, a_reader_is_not_late_for_what_has_to_wait)
+{
+    say(ASK("/a") ASK("/hold/1") ASK("/a"));
+    cr_assert_eq(count("HTTP/1.1 200"), 1);
+    cr_assert_eq(patience(), -1);
+    respond(held[0], 200, STR("1"));
+    cr_assert_eq(patience(), -1, "nobody has looked at the output yet");
+    take(SIZE_MAX);
+    cr_assert_eq(count("HTTP/1.1 200"), 3);
+    cr_assert(conn_idle(&conn));
 }
 
 Test(conn, a_handler_has_all_the_time_it_wants)
