@@ -68,7 +68,8 @@ bool conn_reads(const struct conn *conn)
     if (conn->phase == CONN_HEAD && conn->last && conn->last->http10)
         return false; /* HTTP/1.0 knows no pipelining: its answer may end with the connection */
     if (conn->phase == CONN_HEAD)
-        return conn->outstanding < CONN_OUTSTANDING && conn->unwritten < CONN_UNWRITTEN;
+        return conn->outstanding < CONN_OUTSTANDING &&
+               conn->unwritten < (conn_crowded(conn->host) ? 1 : CONN_UNWRITTEN);
     return true;
 }
 

@@ -43,13 +43,14 @@ struct conn_host {
     const struct str *origins;            /* CORS_ALLOWED_ORIGINS, ended by STR_NONE */
     size_t body_limit;                    /* bytes of one body */
     size_t held_limit;                    /* bytes of all bodies and unfinished heads; then 503 */
+    size_t kept_limit;                    /* bytes of all answers not yet read, see conn_crowded */
     void (*on_output)(struct conn *conn); /* something to write, or to close, came up outside conn_feed */
     bool draining;                        /* answers say Connection: close */
     int64_t now_ms, wall_ms;              /* monotonic and UTC, see host_tick */
     char date[40];                        /* "Date: …\r\n" of date_s */
     int64_t date_s;
     /* its own */
-    size_t held;
+    size_t held, kept;
     int64_t logged_s; /* the second of the last failure logged */
     int logged;       /* failures in it */
     size_t orphans;   /* unanswered requests whose connection is gone */
@@ -95,6 +96,7 @@ struct exchange {
     struct buf extra;    /* header lines of respond_header */
     struct str parts[2]; /* head and body, what is left of them */
     struct blob *blob;   /* owner of parts[1] */
+    size_t kept;         /* memory that it holds from its answer to its end, counted in the host */
     struct stream_bytes sending, filling;
     bool full; /* stream_write said false; on_drain is owed */
 };
@@ -165,6 +167,13 @@ void host_tick(struct conn_host *host, int64_t mono_ms, int64_t wall_ms);
 void host_deinit(struct conn_host *host);
 
 /* ---- between the parts of the core ---- */
+/* Answers that nobody has read take more than kept_limit. Until they do not: who has not read what he was
+ * answered is not read from; he has CONN_WRITE_MS to take all of it, not a step; and whose answers are more
+ * than CONN_UNWRITTEN is cut off. Who reads notices nothing. */
+static inline bool conn_crowded(const struct conn_host *host)
+{
+    return host->kept > host->kept_limit;
+}
 static inline struct exchange *exchange_of(struct request *req)
 {
     return (struct exchange *)req;

@@ -46,6 +46,7 @@ void exchange_free(struct exchange *x)
     if (x->began_ns)
         span_of_answer(x);
     host->held -= x->body_cap;
+    host->kept -= x->kept;
     free(x->body);
     blob_drop(x->blob);
     stream_free(x);

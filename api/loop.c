@@ -182,6 +182,7 @@ static void set_up_host(struct loop *loop)
         .origins = server->origins,
         .body_limit = (size_t)conf_int(SET_BODY_LIMIT),
         .held_limit = HELD_MAX / (size_t)server->n,
+        .kept_limit = KEPT_MAX / (size_t)server->n,
         .on_output = caller_on_output,
     };
     renew_times(loop);

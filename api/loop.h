@@ -18,6 +18,7 @@ enum {
     TRIM_PEAK = 64,        /* so many callers must have gone … */
     TRIM_MS = 1000,        /* … and so much time, before memory is given back */
     HELD_MAX = 32 << 20,   /* bytes of unfinished requests, all loops together */
+    KEPT_MAX = 64 << 20,   /* of answers nobody has read, the same */
 };
 
 /* One connection on its loop. */

@@ -35,6 +35,19 @@ bool conn_ends_with(struct exchange *x)
     return conn->phase == CONN_DONE && conn->last == x;
 }
 
+/* What an answer holds besides its bytes (rows, buffers that grew) is often more than them. */
+static void keep(struct exchange *x)
+{
+    struct conn *conn = x->conn;
+
+    if (x->state != EXCHANGE_ANSWERED || x->kept)
+        return;
+    x->kept = arena_used(x->req.arena);
+    x->host->kept += x->kept;
+    if (conn_crowded(x->host) && conn->unwritten > CONN_UNWRITTEN)
+        conn->broken = true;
+}
+
 void conn_answered(struct exchange *x, size_t added)
 {
     struct conn *conn = x->conn;
@@ -47,6 +60,7 @@ void conn_answered(struct exchange *x, size_t added)
         return;
     }
     conn->unwritten += added;
+    keep(x);
     if (!conn->feeding && conn->host->on_output)
         conn->host->on_output(conn);
 }
@@ -164,7 +178,7 @@ void conn_wrote(struct conn *conn, size_t n)
 {
     conn->unwritten -= n;
     conn->write_n += n;
-    if (conn->write_n >= CONN_WRITE_STEP_BYTES)
+    if (conn->write_n >= CONN_WRITE_STEP_BYTES && !conn_crowded(conn->host))
         conn->write_ms = 0;
     while (n > 0) {
         assert(conn->first);

@@ -119,7 +119,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                               .names = names,
                               .origins = origins,
                               .body_limit = 256,
-                              .held_limit = 4096};
+                              .held_limit = 4096,
+                              .kept_limit = 4096};
     host_tick(&host, 1000, 1700000000000);
     return 0;
 }

@@ -86,7 +86,8 @@ static void set_up(void)
                               .names = names,
                               .origins = origins,
                               .body_limit = 65536,
-                              .held_limit = 1 << 20};
+                              .held_limit = 1 << 20,
+                              .kept_limit = 1 << 20};
     host_tick(&host, 1000, 1700000000000);
     conn_init(&conn, &host, "192.0.2.7");
 }
@@ -95,6 +96,7 @@ static void tear_down(void)
 {
     conn_deinit(&conn);
     cr_expect_eq(host.held, 0, "every body and head is given back");
+    cr_expect_eq(host.kept, 0, "and every answer");
     cr_expect_eq(host.orphans, 0, "every request is answered");
     host_deinit(&host);
     router_free((struct router *)(uintptr_t)host.router);
@@ -425,6 +427,43 @@ Test(conn, unfinished_requests_have_a_common_bound)
     cr_assert_eq(count("HTTP/1.1 503"), 1);
     cr_assert_eq(count("Retry-After: 1\r\n"), 1);
     host.held -= 1001;
+}
+
+/* Sixty-four long answers at once to somebody who does not read. */
+Test(conn, answers_that_nobody_reads_have_a_common_bound)
+{
+    static char page[100000];
+    char many[64 * sizeof(ASK("/hold/1"))] = "";
+
+    for (int i = 0; i < 64; i++)
+        strcat(many, ASK("/hold/1"));
+    conn_feed(&conn, many, strlen(many));
+    cr_assert_eq(held_n, 64);
+    for (int i = 0; i < 10; i++)
+        respond(held[i], 200, arena_str(held[i]->arena, (struct str){page, sizeof(page)}));
+    cr_assert(!conn_broken(&conn), "a megabyte is nothing");
+    for (int i = 10; i < 64; i++)
+        respond(held[i], 200, arena_str(held[i]->arena, (struct str){page, sizeof(page)}));
+    cr_assert(conn_broken(&conn), "what all answers take together is too much, and most of it is his");
+}
+
+Test(conn, who_reads_his_answers_does_not_suffer_from_who_does_not)
+{
+    struct iovec pieces[2];
+
+    host.kept += (1 << 20) + 1;
+    say(ASK("/a"));
+    cr_assert_eq(count("HTTP/1.1 200"), 1);
+    say(ASK("/hold/1") ASK("/a"));
+    respond(held[0], 200, arena_str(held[0]->arena, (struct str){out, 20000}));
+    cr_assert_eq(conn_output(&conn, pieces, 2), 2);
+    cr_assert(!conn_reads(&conn), "one answer after the other");
+    pass(9000);
+    conn_wrote(&conn, 4096);
+    cr_assert_eq(conn_deadline(&conn) - host.now_ms, 1000, "and a drip is not enough");
+    take(SIZE_MAX);
+    cr_assert(conn_reads(&conn));
+    host.kept -= (1 << 20) + 1;
 }
 
 Test(conn, draining_says_close)
