@@ -116,8 +116,10 @@ bool door_admit(struct request *req)
         refuse(req, e);
         return false;
     }
-    if (failed(e)) /* a stale token must not keep anybody from signing in */
+    if (failed(e)) { /* a stale token must not keep anybody from signing in */
         visit->who = (struct who){0};
+        visit->refused = request_header(req, "authorization").p ? e.code : ERR_NONE;
+    }
     if (!role_may(visit->who.role, may)) {
         respond_problem(req, &(struct problem){.code = ERR_FORBIDDEN});
         return false;

@@ -8,7 +8,9 @@
 
 struct visit {
     struct who who;
-    void *own; /* of the handler */
+    enum err_code
+        refused; /* why the token that was sent counts for nothing; ERR_NONE: none was, or it counts */
+    void *own;   /* of the handler */
 };
 
 struct tokens *tokens_new(void);

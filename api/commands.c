@@ -29,6 +29,7 @@ struct poll {
     struct uuid id;
     struct str status; /* told when there is no end yet */
     struct wait wait;
+    bool opens; /* what is sealed in its result is for the asker */
     bool lane_empty;
     int64_t oldest_ms; /* of the lane's oldest entry */
 };
@@ -70,7 +71,10 @@ static void answer_end(struct poll *poll, const struct outcome *o)
         json_kraw(&j, "problem", outcome_problem_json(&problem, arena));
     json_close(&j, '}');
     outcome_position(poll->req, o);
-    respond_opened(poll->req, 200, buf_view(&b));
+    if (poll->opens)
+        respond_opened(poll->req, 200, buf_view(&b));
+    else
+        respond(poll->req, 200, without_sealed(buf_view(&b), arena));
 }
 
 /* ---- waiting ---- */
@@ -200,13 +204,27 @@ static void on_first_look(void *data, err e, const struct outcome *o)
     redis_sendf(redis, on_oldest, poll, "XRANGE %s - + COUNT 1", lane);
 }
 
-/* The asker's own, or one that was sent without a token, whose id only its sender knows. */
-static bool is_his(const struct poll *poll)
+static bool is_sent_by(const struct poll *poll, struct str client)
 {
-    const struct seal_key *key = &poll->door->shop->secrets.command_id;
+    return !failed(cmdid_check(&poll->door->shop->secrets.command_id, poll->id, client));
+}
+
+/* The asker's own, or one that was sent without a token. The id of such a one is not known to its sender
+ * alone: who registers has it as his own id from then on, which stands in his orders and their events. So
+ * what is personal in it is for that person. */
+static bool is_his(struct poll *poll)
+{
     const struct who *who = who_of(poll->req);
-    struct str client = who->known ? client_of(who->user, poll->req->arena) : STR("anon");
-    return !failed(cmdid_check(key, poll->id, client)) || !failed(cmdid_check(key, poll->id, STR("anon")));
+    bool own = who->known && is_sent_by(poll, client_of(who->user, poll->req->arena));
+    poll->opens = own || (who->known && uuid_eq(who->user, poll->id));
+    return own || is_sent_by(poll, STR("anon"));
+}
+
+/* Whose token does not count is not told that his command does not exist: he would send it again. */
+static enum err_code unknown(const struct request *req)
+{
+    enum err_code refused = ((const struct visit *)req->data)->refused;
+    return refused == ERR_NONE ? ERR_NOT_FOUND : refused;
 }
 
 void get_command(struct request *req)
@@ -215,9 +233,11 @@ void get_command(struct request *req)
     int64_t kept_ms = conf_int(SET_COMMAND_RETENTION_DAYS) * DAY_MS;
     *poll = (struct poll){.req = req, .door = door_of(req)};
     ((struct visit *)req->data)->own = poll;
-    if (failed(uuid_parse(request_param(req, "command_id"), &poll->id)) || !is_his(poll) ||
+    if (failed(uuid_parse(request_param(req, "command_id"), &poll->id)) ||
         uuid_ms(poll->id) + kept_ms < clock_ms())
         respond_problem(req, &(struct problem){.code = ERR_NOT_FOUND});
+    else if (!is_his(poll))
+        respond_problem(req, &(struct problem){.code = unknown(req)});
     else
         look(poll, on_first_look);
 }

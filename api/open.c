@@ -1,8 +1,8 @@
 /*
  * Opening sealed strings inside JSON that is about to be sent: one pass finds the persons, their keys are
  * looked up together, a second pass puts what each string holds in its place. A sealed string holds no
- * character that JSON escapes, so the text can be searched as it is. What cannot be opened (a destroyed key)
- * becomes null.
+ * character that JSON escapes, so the text can be searched as it is. What cannot be opened (a destroyed key),
+ * or is not for this reader, becomes null.
  */
 #include "api/door.h"
 #include "api/persons.h"
@@ -13,7 +13,7 @@ enum { OPEN_PERSONS_MAX = 512 };
 static const char mark[] = "\"sealed:1:";
 
 struct opening {
-    struct door *door;
+    struct door *door; /* NULL: nothing is to be opened */
     struct str json;
     struct arena *arena;
     opened_fn *fn;
@@ -55,20 +55,15 @@ static struct str value_of(struct opening *o, struct str sealed)
 {
     struct uuid person;
     struct str json;
-    const struct seal_key *key =
-        failed(seal_person(sealed, &person)) ? NULL : person_key(o->door->persons, person);
+    bool may = o->door && !failed(seal_person(sealed, &person));
+    const struct seal_key *key = may ? person_key(o->door->persons, person) : NULL;
     if (!key || failed(seal_open(key, sealed, o->arena, &json)))
         return STR("null");
     return json;
 }
 
-static void on_keys(void *data, err e)
+static struct str with_values(struct opening *o)
 {
-    struct opening *o = data;
-    if (failed(e)) {
-        o->fn(o->data, e, STR_NONE);
-        return;
-    }
     struct buf b = buf_new(o->arena, o->json.n);
     size_t from = 0, at = 0;
     struct str sealed;
@@ -79,7 +74,13 @@ static void on_keys(void *data, err e)
         from = at;
     }
     buf_str(&b, str_slice(o->json, from, o->json.n));
-    o->fn(o->data, OK, buf_view(&b));
+    return buf_view(&b);
+}
+
+static void on_keys(void *data, err e)
+{
+    struct opening *o = data;
+    o->fn(o->data, e, failed(e) ? STR_NONE : with_values(o));
 }
 
 void open_sealed(struct door *door, struct str json, struct arena *arena, opened_fn *fn, void *data)
@@ -95,6 +96,12 @@ void open_sealed(struct door *door, struct str json, struct arena *arena, opened
     struct uuid *ids = arena_array(arena, struct uuid, n);
     memcpy(ids, persons, n * sizeof(*ids));
     persons_load(door->persons, ids, n, arena, on_keys, o);
+}
+
+struct str without_sealed(struct str json, struct arena *arena)
+{
+    struct opening o = {.json = json, .arena = arena};
+    return with_values(&o);
 }
 
 struct answer_opened {

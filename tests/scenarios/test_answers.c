@@ -91,6 +91,25 @@ Test(answers, a_command_is_polled_by_its_sender_alone)
     cr_expect_eq(get(luis, "%s", location), 404);
 }
 
+/* The id of a person is the id of the command that registered him, and it stands in orders and events. */
+Test(answers, what_is_personal_in_a_registration_is_shown_to_that_person_alone)
+{
+    char path[120];
+
+    snprintf(path, sizeof(path), "/api/v1/commands/%s", ana->id);
+    cr_expect_eq(get(ana, "%s", path), 200);
+    cr_expect_str_eq(said(ana, "result.user.email"), ana->email);
+    cr_expect_eq(get(luis, "%s", path), 200);
+    cr_expect_str_eq(said(luis, "result.user.id"), ana->id);
+    cr_expect(!strchr(luis->reply.text, '@'), "%s", luis->reply.text);
+    cr_expect_eq(get(boss, "%s", path), 200, "admins have GET /users/{id}");
+    cr_expect(!strchr(boss->reply.text, '@'), "%s", boss->reply.text);
+    _cleanup_(leavep) struct person *nobody = visitor(shop, 0);
+    cr_expect_eq(get(nobody, "%s", path), 200);
+    cr_expect(!strchr(nobody->reply.text, '@') && !strstr(nobody->reply.text, "sealed"), "%s",
+              nobody->reply.text);
+}
+
 Test(answers, a_command_without_a_result_is_polled_all_the_same)
 {
     char location[160];

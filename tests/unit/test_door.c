@@ -104,6 +104,16 @@ Test(door, a_stale_token_keeps_nobody_from_public_things)
     cr_expect_eq(ask("GET", "/api/v1/cart", "not.a.token", NULL), 401);
 }
 
+/* "There is no such command" would make him order again. */
+Test(door, whose_token_is_void_is_told_so_when_he_asks_for_his_command)
+{
+    cr_assert_eq(ask("DELETE", "/api/v1/cart", token, NULL), 202);
+    const char *path = arena_printf(door->bus.arena, "/api/v1/commands/%s", command_of(&door->reply)).p;
+    cr_expect_eq(ask("GET", path, token, NULL), 202);
+    cr_expect_eq(ask("GET", path, "not.a.token", NULL), 401);
+    cr_expect_eq(ask("GET", path, NULL, NULL), 404);
+}
+
 /* ---- void tokens ---- */
 
 static const char *session_data(const char *reason)
