@@ -14,9 +14,28 @@ static const struct pg_stmt select_cart = {
     "SELECT id, product_id, name, sku, price, currency, quantity, is_available FROM door_cart "
     "WHERE user_id = $1::uuid ORDER BY created_ms, id"};
 
+/* Price by quantity of a line of the cart; false when no amount can hold it. */
+static bool line_total(const struct pg_result *rows, int row, int64_t *ret)
+{
+    return !__builtin_mul_overflow(pg_get_int(rows, row, 4), pg_get_int(rows, row, 6), ret);
+}
+
+/* What cannot be said is null: an order of it is refused, too. */
+static void put_total(struct json *j, const char *key, bool fits, int64_t minor, struct str currency)
+{
+    if (fits) {
+        put_money(j, key, minor, currency);
+        return;
+    }
+    json_key(j, key);
+    json_nil(j);
+}
+
 static void put_cart_line(struct json *j, const struct pg_result *rows, int row, struct arena *arena)
 {
     struct str currency = pg_get_str(rows, row, 5);
+    int64_t total = 0;
+    bool fits = line_total(rows, row, &total);
     json_open(j, '{');
     put_uuid(j, "id", pg_get_uuid(rows, row, 0), arena);
     put_uuid(j, "product_id", pg_get_uuid(rows, row, 1), arena);
@@ -25,7 +44,7 @@ static void put_cart_line(struct json *j, const struct pg_result *rows, int row,
     put_money(j, "unit_price", pg_get_int(rows, row, 4), currency);
     json_kstr(j, "currency", currency);
     put_int(j, "quantity", rows, row, 6);
-    put_money(j, "line_total", pg_get_int(rows, row, 4) * pg_get_int(rows, row, 6), currency);
+    put_total(j, "line_total", fits, total, currency);
     json_kbool(j, "is_available", pg_get_bool(rows, row, 7));
     json_close(j, '}');
 }
@@ -35,20 +54,14 @@ static void put_cart_sum(struct json *j, const struct pg_result *rows)
 {
     int n = pg_rows(rows);
     struct str currency = n ? pg_get_str(rows, 0, 5) : conf_str(SET_DEFAULT_CURRENCY);
-    int64_t sum = 0;
-    bool mixed = false;
+    int64_t sum = 0, total = 0;
+    bool mixed = false, fits = true;
     for (int i = 0; i < n; i++) {
         mixed |= !str_eq(pg_get_str(rows, i, 5), currency);
-        sum += pg_get_int(rows, i, 4) * pg_get_int(rows, i, 6);
+        fits = fits && line_total(rows, i, &total) && !__builtin_add_overflow(sum, total, &sum);
     }
-    if (mixed) {
-        json_key(j, "subtotal");
-        json_nil(j);
-        json_kstr(j, "currency", STR_NONE);
-    } else {
-        put_money(j, "subtotal", sum, currency);
-        json_kstr(j, "currency", currency);
-    }
+    put_total(j, "subtotal", fits && !mixed, sum, currency);
+    json_kstr(j, "currency", mixed ? STR_NONE : currency);
 }
 
 static void on_cart(struct request *req, const struct pg_result *rows, void *data)

@@ -49,6 +49,18 @@ Test(carts, keep_32_lines_of_32_parallel_adds)
     cr_expect_eq(said_number(ana, "subtotal"), HANDS * 1000 + HANDS * (HANDS - 1) / 2);
 }
 
+Test(carts, say_nothing_rather_than_a_wrong_sum)
+{
+    create_product(boss, &(struct goods){.name = "Cosa", .price = 99999999999999, .stock = 1}, products[0]);
+    for (int i = 0; i < 10; i++)
+        cr_assert_eq(add_to_cart(ana, products[0], 10000), 201, "%s", ana->reply.text);
+    cr_assert_eq(get(ana, "/api/v1/cart"), 200);
+    cr_expect_eq(said_number(ana, "items.0.quantity"), 100000);
+    cr_expect(strstr(ana->reply.text, "\"line_total\":null"), "%s", ana->reply.text);
+    cr_expect(strstr(ana->reply.text, "\"subtotal\":null"), "%s", ana->reply.text);
+    cr_expect_eq(check_out(ana, "tok_ok"), 409, "%s", ana->reply.text);
+}
+
 static void add_five_times(int i, void *data)
 {
     (void)data;
