@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "api/glance.h"
 #include "api/http.h"
 #include "api/pg_poll.h"
 #include "api/redis_poll.h"
@@ -44,6 +45,7 @@ struct door {
     struct reads *reads;
     struct streams *streams;
     struct rates *rates;
+    struct glance health, scrape;
     uv_timer_t start; /* until the door is open */
 };
 

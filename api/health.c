@@ -1,7 +1,8 @@
 /*
  * /health: the process answers. /health/detailed: 200 when a customer can be served: the database answers,
  * Redis takes writes and is a master, there is room on the disk, somebody owns the shop, and no group has
- * been behind for longer than LAG_S. Each call asks anew; what cannot be asked is a reason.
+ * been behind for longer than LAG_S. What cannot be asked is a reason. Each call asks anew, but for those
+ * that come while the loop is asking: they share its report.
  */
 #include "api/health.h"
 
@@ -117,9 +118,7 @@ static void answer(struct report *r)
     json_close(&j, ']');
     json_kraw(&j, "checks", checks);
     json_close(&j, '}');
-    if (r->n)
-        respond_header(r->req, "Retry-After", STR("1"));
-    respond(r->req, r->n ? 503 : 200, buf_view(&b));
+    glance_end(&door_of(r->req)->health, r->n ? 503 : 200, "application/json", buf_view(&b));
 }
 
 /* ---- Redis: a write, and the role ---- */
@@ -206,6 +205,8 @@ void get_health_detailed(struct request *req)
     struct report *r = arena_new_of(req->arena, struct report);
     struct door *door = door_of(req);
     r->req = req;
+    if (!glance_begin(&door->health, req))
+        return;
     if (!door->ready)
         fault(r, STR("starting: the servers were not found fit yet"));
     else if (atomic_load(&door->shop->open) < atomic_load(&door->shop->doors))

@@ -4,8 +4,8 @@
  * and the distance of the relay per topic, the servers, the processes. Labels are groups, topics, kinds of
  * jobs, route patterns, programs and instances, hence bounded; never an id.
  *
- * A scrape looks, one after the other, at PostgreSQL, Redis and /proc. What does not answer is left out, and
- * `up` of that server says 0: the rest of the page is still true.
+ * A scrape looks, one after the other, at PostgreSQL, Redis and /proc; who asks meanwhile shares it. What
+ * does not answer is left out, and `up` of that server says 0: the rest of the page is still true.
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -268,7 +268,7 @@ static void answer(struct scrape *s)
     if (s->redis && s->database)
         print_topics(&b, "relay_behind_events", "events in the log that are not in their streams yet",
                      s->behind);
-    respond_as(s->req, 200, "text/plain; version=0.0.4", buf_view(&b));
+    glance_end(&door_of(s->req)->scrape, 200, "text/plain; version=0.0.4", buf_view(&b));
 }
 
 /* ---- Redis ---- */
@@ -368,6 +368,8 @@ void get_metrics(struct request *req)
 {
     struct scrape *s = arena_new_of(req->arena, struct scrape);
     s->req = req;
+    if (!glance_begin(&door_of(req)->scrape, req))
+        return;
     err e = pg_poll_query(door_of(req)->counting, &select_gauges, 0, NULL, on_rows, s);
     if (failed(e))
         on_rows(s, e, NULL);

@@ -8,6 +8,7 @@
 #include "api/jwt.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
+#include "tests/support/little.h"
 #include "tests/support/opened.h"
 
 static struct opened *door;
@@ -394,6 +395,27 @@ Test(door, health_tells_what_is_missing)
     cr_expect_eq(ask("GET", "/health", NULL, NULL), 200);
     servers_restart(door->bus.servers, SERVER_POSTGRES);
     cr_expect_leq(becomes("/health/detailed", NULL, 200), 5000);
+}
+
+/* SETs that Redis has been asked for. */
+static int64_t sets(void)
+{
+    const struct redis_reply *reply = bus_redis_do(&door->bus, "INFO commandstats");
+    const char *at = strstr(arena_str(door->bus.arena, reply->text).p, "cmdstat_set:calls=");
+    return at ? strtoll(at + strlen("cmdstat_set:calls="), NULL, 10) : 0;
+}
+
+/* The look writes to Redis and reads PostgreSQL, and anybody may ask for it as often as he likes. */
+Test(door, many_who_ask_for_its_health_at_once_share_a_look)
+{
+    enum { MANY = 60 };
+    static char asked[MANY * 80];
+    opened_person(door, "super_admin", "S", NULL, NULL);
+    for (int i = 0; i < MANY; i++)
+        strcat(asked, "GET /health/detailed HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    int64_t before = sets();
+    cr_expect_eq(raw_count(raw_ask(opened_port(door), asked), "HTTP/1.1 200"), MANY);
+    cr_expect_leq(sets() - before, 3);
 }
 
 Test(blind, a_door_without_servers_is_alive_and_says_so, .timeout = 30)
