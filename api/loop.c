@@ -134,15 +134,24 @@ static void drain_step(struct loop *loop)
         end(loop);
 }
 
+static bool has_gone(size_t now, size_t peak, size_t least)
+{
+    return peak >= least && now <= peak / 4;
+}
+
 /* After a flood free memory lies between what is in use, where malloc does not give it back by itself. */
 static void give_memory_back(struct loop *loop)
 {
-    if (loop->callers > loop->peak)
-        loop->peak = loop->callers;
-    if (loop->peak < TRIM_PEAK || loop->callers > loop->peak / 4 ||
-        loop->host.now_ms < loop->trim_ms + TRIM_MS)
+    size_t callers = loop->callers, kept = loop->host.kept;
+
+    loop->peak = callers > loop->peak ? callers : loop->peak;
+    loop->kept_peak = kept > loop->kept_peak ? kept : loop->kept_peak;
+    if (!has_gone(callers, loop->peak, TRIM_PEAK) && !has_gone(kept, loop->kept_peak, TRIM_KEPT))
         return;
-    loop->peak = loop->callers;
+    if (loop->host.now_ms < loop->trim_ms + TRIM_MS)
+        return;
+    loop->peak = callers;
+    loop->kept_peak = kept;
     loop->trim_ms = loop->host.now_ms;
     malloc_trim(0);
 }

@@ -15,7 +15,8 @@ enum {
     DRAIN_GRACE_MS = 300,  /* idle clients may still ask and hear Connection: close */
     DRAIN_CUT_MS = 1500,   /* then everybody is cut off */
     DRAIN_END_MS = 1700,   /* then the loop ends whatever is owed */
-    TRIM_PEAK = 64,        /* so many callers must have gone … */
+    TRIM_PEAK = 64,        /* so many callers … */
+    TRIM_KEPT = 4 << 20,   /* … or bytes of answers must have gone … */
     TRIM_MS = 1000,        /* … and so much time, before memory is given back */
     HELD_MAX = 32 << 20,   /* bytes of unfinished requests, all loops together */
     KEPT_MAX = 64 << 20,   /* of answers nobody has read, the same */
@@ -55,9 +56,9 @@ struct loop {
     int64_t tick; /* the last one done: ms / TICK_MS */
     struct caller *dirty;
     unsigned callers;
-    unsigned peak;    /* of callers, since memory was given back */
-    int64_t trim_ms;  /* when it was */
-    int64_t drain_ms; /* since when; 0: not draining */
+    size_t peak, kept_peak; /* of callers, and of what answers hold, since memory was given back */
+    int64_t trim_ms;        /* when it was */
+    int64_t drain_ms;       /* since when; 0: not draining */
     bool ended;
     err started; /* what init or listen said, with its text */
     char why[256];
