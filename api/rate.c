@@ -11,7 +11,7 @@
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 
-/* What a policy allows in a period. Numbers of the design; 0: as the line of whom it is. */
+/* What a policy allows in a period. */
 static const struct {
     const char *name;
     bool by_address; /* always */

@@ -1,7 +1,9 @@
 /*
- * faults --prepare FOLDER                      makes the scene of every case
- * faults --list [--short]                      names of cases: a disaster, or point:kill, point:stop,
- * point:err faults --from FOLDER [--seed N] [--ops N] [--patience MS] [--mutant NAME] [--keep FOLDER] CASE
+ * faults --prepare FOLDER          makes the scene of every case
+ *
+ * faults --list [--short]          names of cases: a disaster, or point:kill, point:stop, point:err
+ *
+ * faults --from FOLDER [--seed N] [--ops N] [--patience MS] [--mutant NAME] [--keep FOLDER] CASE
  *
  * Runs one case and prints what it saw; status 0 when every invariant holds. What it leaves in --keep (a
  * folder that exists) are ledgers, logs of the programs and the file `hits`, which names each crash point
