@@ -203,22 +203,18 @@ int dds_settle(struct dds *sub, enum dds_outcome outcome)
     if (!sub->offering)
         return sub_misuse(sub, "dds_offset() must come first");
     sub->offering = false;
-    if (outcome == DDS_ROLLED_BACK)
-        sub_forget(sub);
+    arena_reset(sub->scratch);
     if (outcome == DDS_COMMITTED) {
         size_t n;
-        arena_reset(sub->scratch);
         struct move *moves = sub_moves(sub, false, &n);
         sub_moved(sub, moves, n);
         return sub_status(sub, OK);
     }
-    /* The rows decide, and the epoch too: rolled back may mean that somebody else owns a partition now. */
+    /* Before PostgreSQL is asked, since it may not answer, and what was given would pass for done at the next
+     * dds_offset(). Then the rows decide, and the epoch too: rolled back may mean that somebody else owns a
+     * partition now. */
+    sub_forget(sub);
     sub->next_turn_ms = 0;
-    arena_reset(sub->scratch);
     err e = sub_up(sub);
-    if (failed(e))
-        return failed_call(sub, e);
-    if (outcome == DDS_UNKNOWN)
-        sub_forget(sub);
-    return sub->lost ? lost(sub) : sub_status(sub, OK);
+    return failed(e) ? failed_call(sub, e) : sub_status(sub, OK);
 }

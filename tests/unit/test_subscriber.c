@@ -401,6 +401,96 @@ Test(subscriber, a_transaction_of_the_programs_own_moves_the_position)
     PQfinish(pg);
 }
 
+/* A subscription whose session with PostgreSQL can be told from the others, with events in hand, and the
+ * transaction of the program's own that is to move the position over them. */
+struct half {
+    struct dds *sub;
+    PGconn *pg;
+};
+
+static struct half half_done(int64_t n)
+{
+    char url[600];
+    struct dds_options o = options("one");
+    snprintf(url, sizeof(url), "%s&application_name=partner", o.database_url);
+    o.database_url = url;
+    struct half half = {subscribe_as(&o), PQconnectdb(servers_database_url(bus.servers))};
+    struct seen seen = {.n = 0};
+    struct dds_statement s;
+    commit_some(n);
+    see_until(half.sub, &seen, n, false);
+    PQclear(PQexec(half.pg, "BEGIN"));
+    cr_assert_eq(dds_offset(half.sub, &s), DDS_OK);
+    cr_assert(run_offset(half.pg, &s));
+    return half;
+}
+
+static void cut(void)
+{
+    cr_assert_eq(bus_query(&bus, "WITH theirs AS MATERIALIZED (SELECT pid FROM pg_stat_activity"
+                                 "  WHERE application_name = 'partner')"
+                                 " SELECT count(*) FROM theirs WHERE pg_terminate_backend(pid, 5000)"),
+                 1);
+}
+
+/* Goes on from `committed`: n events come from there, and their transaction moves the position. */
+static void go_on(struct half *half, int64_t committed, int64_t n)
+{
+    struct seen seen = {.n = 0};
+    struct dds_statement s;
+    for (int i = 0; i < PARTS; i++)
+        seen.next[i] = bus_query(&bus,
+                                 "SELECT seq + 1 FROM consumer_offset WHERE grp = 'ext:partner' AND part = %d"
+                                 " AND topic = 'carts'",
+                                 i);
+    cr_assert_eq(offsets(), committed);
+    see_until(half->sub, &seen, n, false);
+    cr_assert_eq(dds_offset(half->sub, &s), DDS_OK);
+    cr_assert(run_offset(half->pg, &s));
+    cr_assert_eq(dds_settle(half->sub, DDS_COMMITTED), DDS_OK);
+    cr_assert_eq(offsets(), committed + n);
+    dds_close(half->sub);
+    PQfinish(half->pg);
+}
+
+/* The server died at COMMIT, and with it the session that would be asked: nothing may be taken for done. */
+Test(subscriber, what_an_unknown_commit_did_not_do_comes_again)
+{
+    struct half half = half_done(20);
+    PQclear(PQexec(half.pg, "ROLLBACK"));
+    cut();
+    dds_settle(half.sub, DDS_UNKNOWN);
+    go_on(&half, 0, 20);
+}
+
+Test(subscriber, what_an_unknown_commit_did_does_not_come_again)
+{
+    struct half half = half_done(20);
+    PQclear(PQexec(half.pg, "COMMIT"));
+    cut();
+    dds_settle(half.sub, DDS_UNKNOWN);
+    commit_some(3);
+    go_on(&half, 20, 3);
+}
+
+/* A COMMIT that is still under way holds the rows: nobody can say how it will end. */
+Test(subscriber, a_commit_that_is_still_under_way_may_end_either_way)
+{
+    struct half half = half_done(20);
+    cr_assert_eq(dds_settle(half.sub, DDS_UNKNOWN), DDS_DOWN);
+    PQclear(PQexec(half.pg, "ROLLBACK"));
+    struct dds_statement s;
+    struct seen seen = {.n = 0};
+    see_until(half.sub, &seen, 20, false);
+    PQclear(PQexec(half.pg, "BEGIN"));
+    cr_assert_eq(dds_offset(half.sub, &s), DDS_OK);
+    cr_assert(run_offset(half.pg, &s));
+    cr_assert_eq(dds_settle(half.sub, DDS_UNKNOWN), DDS_DOWN);
+    PQclear(PQexec(half.pg, "COMMIT"));
+    commit_some(3);
+    go_on(&half, 20, 3);
+}
+
 /* ---- rights, form ---- */
 
 Test(subscriber, a_login_moves_its_own_position_only)

@@ -53,7 +53,8 @@ enum {
     DDS_PARAMS_MAX = 64,      /* parameters of a statement */
 };
 
-/* What calls answer. 0 and above is well; DDS_DOWN and DDS_FENCED pass when the call is repeated. */
+/* What calls answer. 0 and above is well; DDS_DOWN and DDS_FENCED pass when the call is repeated (but
+ * dds_settle(), which is called once). */
 enum dds_status {
     DDS_OK = 0,
     DDS_TIMEOUT = 1,  /* nothing came in time */
@@ -160,8 +161,11 @@ struct dds_statement {
     const char *const *values; /* n texts, valid until dds_settle() */
 };
 DDS_API int dds_offset(struct dds *sub, struct dds_statement *ret);
-/* How that ended. It must be called before anything else is asked of sub. Unknown (the connection broke at
- * COMMIT) is as good: PostgreSQL is asked. */
+/* How that ended. It must be called before anything else is asked of sub, and once: whatever it answers but
+ * DDS_MISUSE, it is settled, and dds_next() goes on. Unknown (the connection broke at COMMIT) is as good:
+ * PostgreSQL is asked what was committed, and the rest comes again. DDS_DOWN: it will be asked by the next
+ * call. A COMMIT that takes effect later than that makes your next transaction void: roll it back, and what
+ * came before does not come again. */
 enum dds_outcome { DDS_COMMITTED, DDS_ROLLED_BACK, DDS_UNKNOWN };
 DDS_API int dds_settle(struct dds *sub, enum dds_outcome outcome);
 
