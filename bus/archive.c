@@ -23,6 +23,7 @@ static const struct pg_stmt list_files = {
 static struct archive_file file_of_row(const struct pg_result *r, int row, struct arena *arena)
 {
     return (struct archive_file){.topic = topic_find(pg_get_str(r, row, 0)),
+                                 .topic_text = arena_str(arena, pg_get_str(r, row, 0)),
                                  .part = (int)pg_get_int(r, row, 1),
                                  .first_seq = pg_get_int(r, row, 2),
                                  .last_seq = pg_get_int(r, row, 3),

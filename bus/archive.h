@@ -14,7 +14,8 @@
 
 /* A file as the catalogue has it: seqs first to last without gaps. */
 struct archive_file {
-    enum topic topic;
+    enum topic topic;      /* TOPIC_NONE: one of another version */
+    struct str topic_text; /* its name as the catalogue has it */
     int part;
     int64_t first_seq, last_seq, first_ms, last_ms;
     int64_t bytes, raw_bytes; /* of the file; of its events decompressed */

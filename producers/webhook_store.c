@@ -12,6 +12,7 @@ enum { WAIT_MS = 10000 };
 
 #define LEASE "clock_timestamp() + make_interval(secs => 5)" /* WEBHOOK_LEASE_MS */
 
+/* Only what this build can read: topics of a newer one that runs beside it are left to that. */
 static const struct pg_stmt claim = {
     "delivery_claim",
     "WITH room AS (SELECT w.id, coalesce(x.room, $2::bigint) AS room, coalesce(x.probe, false) AS probe"
@@ -19,6 +20,7 @@ static const struct pg_stmt claim = {
     "   ON x.id = w.id WHERE w.is_active AND coalesce(x.room, $2) > 0 ORDER BY random()),"
     " open AS (SELECT d.id FROM room r CROSS JOIN LATERAL (SELECT id FROM webhook_delivery d"
     "   WHERE d.webhook_id = r.id AND d.state = 'waiting' AND (r.probe OR d.due_ms <= $1::bigint)"
+    "    AND d.topic = ANY($8::text[])"
     "   ORDER BY d.due_ms LIMIT r.room FOR UPDATE SKIP LOCKED) d LIMIT $6::bigint)"
     " UPDATE webhook_delivery d SET state = 'running', attempts = d.attempts + 1, owner = $7::text,"
     "  lease_until = " LEASE " FROM open o, webhook w WHERE d.id = o.id AND w.id = d.webhook_id"
@@ -84,6 +86,15 @@ static struct delivery_row row_read(const struct pg_result *r, int i, struct are
                                  .previous = pg_get_bool(r, i, 9)};
 }
 
+static struct pg_param own_topics(struct arena *arena)
+{
+    struct pg_array names = pg_array(arena, PG_TEXT, TOPIC_COUNT);
+    for (int topic = TOPIC_NONE + 1; topic < TOPIC_COUNT; topic++)
+        if (topic_is(topic))
+            pg_array_text(&names, str_of(topic_name((enum topic)topic)));
+    return pg_array_param(&names);
+}
+
 err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *rooms, size_t n_rooms,
                    int per_endpoint, int most, struct arena *arena, struct delivery_row *ret, int *ret_n)
 {
@@ -99,8 +110,8 @@ err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *
     }
     struct pg_param params[] = {pg_int(clock_ms()),    pg_int(per_endpoint),   pg_array_param(&ids),
                                 pg_array_param(&room), pg_array_param(&probe), pg_int(most),
-                                pg_text(owner)};
-    TRY(pg_call(pg, &claim, 7, params, &result));
+                                pg_text(owner),        own_topics(arena)};
+    TRY(pg_call(pg, &claim, 8, params, &result));
     for (int i = 0; i < pg_rows(result); i++)
         ret[i] = row_read(result, i, arena);
     *ret_n = pg_rows(result);
@@ -112,8 +123,7 @@ err delivery_events(struct pg *pg, const struct delivery_row *rows, size_t n, st
 {
     struct pg_result **results = arena_array(arena, struct pg_result *, n + 1);
     for (size_t i = 0; i < n; i++)
-        if (rows[i].topic != TOPIC_NONE)
-            eventlog_queue_read(pg, rows[i].topic, rows[i].part, rows[i].seq - 1, 1, pg_keep, &results[i]);
+        eventlog_queue_read(pg, rows[i].topic, rows[i].part, rows[i].seq - 1, 1, pg_keep, &results[i]);
     pg_sync(pg, NULL, NULL);
     err e = pg_wait(pg, WAIT_MS);
     for (size_t i = 0; i < n; i++) {
@@ -130,8 +140,6 @@ err delivery_event(struct pg *pg, const struct delivery_row *row, struct arena *
 {
     struct event *events;
     size_t n;
-    if (row->topic == TOPIC_NONE)
-        return FAIL(NOT_FOUND, "a topic of another version");
     TRY(eventlog_read(pg, row->topic, row->part, row->seq - 1, 1, arena, &events, &n));
     if (n == 0 || events[0].seq != row->seq)
         return FAIL(NOT_FOUND, "the log has this event no more");

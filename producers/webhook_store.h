@@ -27,7 +27,7 @@ struct endpoint_room {
     bool probe;
 };
 
-/* Claims up to `most` deliveries that are due. ret has room for them. */
+/* Claims up to `most` deliveries that are due and of a topic of this build. ret has room for them. */
 err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *rooms, size_t n_rooms,
                    int per_endpoint, int most, struct arena *arena, struct delivery_row *ret,
                    int *ret_n) _must_use_;

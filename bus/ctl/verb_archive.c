@@ -95,7 +95,7 @@ enum ctl_exit run_bus_archive(struct ctl *ctl)
 
 static void put_file(struct json *j, const struct archive_file *f)
 {
-    json_kstr(j, "topic", str_of(topic_name(f->topic)));
+    json_kstr(j, "topic", f->topic_text);
     json_kint(j, "part", f->part);
     json_kint(j, "first_seq", f->first_seq);
     json_kint(j, "last_seq", f->last_seq);
@@ -107,14 +107,15 @@ static void put_file(struct json *j, const struct archive_file *f)
     json_kstr(j, "sha256", f->sha256);
 }
 
-static void print_file(const struct archive_file *f)
+static void print_file(const struct archive_file *f, struct arena *arena)
 {
     char from[25], to[25];
+    struct str partition = arena_printf(arena, "%.*s.%02d", STR_ARG(f->topic_text), f->part);
     clock_print(f->first_ms, from);
     clock_print(f->last_ms, to);
-    printf("%s.%02d%*s %10" PRId64 " %10" PRId64 "  %s  %s %9.1f MB %5.1fx  %.*s\n", topic_name(f->topic),
-           f->part, (int)(12 - strlen(topic_name(f->topic))), "", f->first_seq, f->last_seq, from, to,
-           megabytes(f->bytes), (double)f->raw_bytes / (double)f->bytes, STR_ARG(f->name));
+    printf("%-15s %10" PRId64 " %10" PRId64 "  %s  %s %9.1f MB %5.1fx  %.*s\n", partition.p, f->first_seq,
+           f->last_seq, from, to, megabytes(f->bytes), (double)f->raw_bytes / (double)f->bytes,
+           STR_ARG(f->name));
 }
 
 enum ctl_exit run_bus_archive_ls(struct ctl *ctl)
@@ -134,7 +135,7 @@ enum ctl_exit run_bus_archive_ls(struct ctl *ctl)
     json_open(&j, '[');
     for (size_t i = 0; i < n; i++) {
         if (!ctl->json) {
-            print_file(&files[i]);
+            print_file(&files[i], ctl->arena);
             continue;
         }
         json_open(&j, '{');
@@ -153,7 +154,7 @@ enum ctl_exit run_bus_archive_ls(struct ctl *ctl)
 static bool verify_file(struct ctl *ctl, struct json *j, const struct archive_file *file,
                         const struct archive_file *before, struct arena *page)
 {
-    bool follows = before && before->topic == file->topic && before->part == file->part;
+    bool follows = before && str_eq(before->topic_text, file->topic_text) && before->part == file->part;
     int64_t expected = follows ? before->last_seq + 1 : 1;
     err e = archive_file_verify(file, page);
     if (!failed(e) && file->first_seq != expected)

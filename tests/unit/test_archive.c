@@ -367,3 +367,21 @@ Test(archive, operators_see_what_is_there_and_what_is_not_right)
     bus_sql(&bus, "DELETE FROM event_archive");
     cr_assert_eq(ctl("", "bus fsck", "I2 log"), 1);
 }
+
+/* Another build runs beside this one, with topics of its own. */
+Test(archive, files_of_another_builds_topics_are_shown_and_verified)
+{
+    struct archive_file *files;
+    size_t n;
+    bus_commit(&bus, bus.pg, "ana", 300);
+    archive_all();
+    bus_must(archive_list(bus.pg, bus.arena, &files, &n));
+    cr_assert_eq(link(archive_path(files[0].name, bus.arena).p, archive_path(STR("later"), bus.arena).p), 0);
+    bus_sql(&bus, "UPDATE event_archive SET topic = 'future'");
+    bus_sql(&bus, "CREATE TEMP TABLE more AS SELECT * FROM event_archive;"
+                  " UPDATE more SET topic = 'later', file = 'later';"
+                  " INSERT INTO event_archive SELECT * FROM more");
+    cr_assert_eq(ctl("", "bus archive ls", "future.0"), 0);
+    cr_assert_eq(ctl("", "bus archive ls --json", "\"topic\":\"later\""), 0);
+    cr_assert_eq(ctl("", "bus archive verify", "0 findings in 2 files"), 0);
+}

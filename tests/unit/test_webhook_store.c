@@ -133,6 +133,22 @@ Test(webhook_store, types_of_another_version_are_told_by_their_name)
     cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_delivery"), 2);
 }
 
+/* Nor can it send what the other fanned out of a topic that only that one knows. */
+Test(webhook_store, deliveries_of_another_versions_topic_are_left_to_it)
+{
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 1);
+    fan_out(bus.pg);
+    bus_sql(&bus, "UPDATE webhook_delivery SET topic = 'future'");
+    send_all();
+    emit("b", 1);
+    cr_assert(receiver_gets(receiver, NULL, 1));
+    expect_soon(1, "SELECT count(*) FROM webhook_delivery WHERE state = 'delivered' AND topic = 'carts'");
+    cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_delivery WHERE topic = 'future'"
+                                 " AND state = 'waiting' AND attempts = 0"),
+                 1);
+}
+
 Test(webhook_store, of_a_key_only_the_first_may_go)
 {
     subscribe(receiver_url(receiver), "*");
