@@ -242,8 +242,24 @@ static err send_post(struct sender *sender, struct post *post, struct event even
     return OK;
 }
 
-/* What the log cannot give can never be sent; anything else is PostgreSQL's trouble and counts for nothing.
+/* What the log cannot give can never be sent. Anything else is our own trouble, a file of the archive that is
+ * away or PostgreSQL's, which passes: the endpoint is told nothing of it, and it is not tried at once again.
  */
+static void not_begun(struct sender *sender, struct post *post, err e)
+{
+    struct delivery_end end = {.fate = DELIVERY_UNTRIED, .due_ms = clock_ms()};
+    log_warn("a webhook could not be made", kv("delivery", post->row.id), kv("why", err_text(e)));
+    if (e.code == ERR_NOT_FOUND) {
+        end.fate = DELIVERY_FAILED;
+        end.error = "no-event";
+    } else {
+        end.error = e.code == ERR_UNAVAILABLE ? "archive" : NULL;
+        end.due_ms += webhook_retry_ms(post->row.attempt);
+    }
+    state_of(sender, post->row.webhook)->running--;
+    note_end(sender, post, &end);
+}
+
 static void begin(struct sender *sender, const struct delivery_row *row, struct event event)
 {
     struct post *post = free_slot(sender);
@@ -251,15 +267,8 @@ static void begin(struct sender *sender, const struct delivery_row *row, struct 
     post->row.url = arena_str(post->arena, row->url);
     state_of(sender, row->webhook)->running++;
     err e = send_post(sender, post, event);
-    if (!failed(e))
-        return;
-    bool hopeless = e.code == ERR_NOT_FOUND;
-    log_warn("a webhook could not be made", kv("delivery", row->id), kv("why", err_text(e)));
-    state_of(sender, row->webhook)->running--;
-    note_end(sender, post,
-             &(struct delivery_end){.fate = hopeless ? DELIVERY_FAILED : DELIVERY_UNTRIED,
-                                    .error = "no-event",
-                                    .due_ms = clock_ms()});
+    if (failed(e))
+        not_begun(sender, post, e);
 }
 
 static err claim_due(struct sender *sender)

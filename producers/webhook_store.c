@@ -12,14 +12,16 @@ enum { WAIT_MS = 10000 };
 
 #define LEASE "clock_timestamp() + make_interval(secs => 5)" /* WEBHOOK_LEASE_MS */
 
-/* Only what this build can read: topics of a newer one that runs beside it are left to that. */
+/* Only what this build can read: topics of a newer one that runs beside it are left to that. A probe shall
+ * say how the endpoint is, which one that may not even begin cannot. */
 static const struct pg_stmt claim = {
     "delivery_claim",
     "WITH room AS (SELECT w.id, coalesce(x.room, $2::bigint) AS room, coalesce(x.probe, false) AS probe"
     "  FROM webhook w LEFT JOIN unnest($3::uuid[], $4::bigint[], $5::boolean[]) AS x(id, room, probe)"
     "   ON x.id = w.id WHERE w.is_active AND coalesce(x.room, $2) > 0 ORDER BY random()),"
     " open AS (SELECT d.id FROM room r CROSS JOIN LATERAL (SELECT id FROM webhook_delivery d"
-    "   WHERE d.webhook_id = r.id AND d.state = 'waiting' AND (r.probe OR d.due_ms <= $1::bigint)"
+    "   WHERE d.webhook_id = r.id AND d.state = 'waiting' AND (d.due_ms <= $1::bigint"
+    "    OR (r.probe AND d.error IS DISTINCT FROM 'archive'))"
     "    AND d.topic = ANY($8::text[])"
     "   ORDER BY d.due_ms LIMIT r.room FOR UPDATE SKIP LOCKED) d LIMIT $6::bigint)"
     " UPDATE webhook_delivery d SET state = 'running', attempts = d.attempts + 1, owner = $7::text,"
@@ -43,11 +45,13 @@ static const struct pg_stmt lock_partition = {
     "SELECT pg_advisory_xact_lock_shared(hashtextextended('webhook:' || $1::text, $2::bigint)),"
     " set_config('synchronous_commit', 'off', true)"};
 
-/* $1 id, $2 attempt, $3 state, $4 due, $5 status or NULL, $6 error, $7 latency, $8 now, $9 tried */
+/* $1 id, $2 attempt, $3 state, $4 due, $5 status or NULL, $6 error, $7 latency, $8 now, $9 tried. Waiting for
+ * anything but the endpoint does not count as trying. */
 static const struct pg_stmt finish = {
     "delivery_finish",
     "WITH ended AS (UPDATE webhook_delivery SET state = $3::text, due_ms = $4::bigint, owner = NULL,"
     "   lease_until = NULL, error = $6::text, latency_ms = $7::bigint,"
+    "   since_ms = since_ms + CASE WHEN $9::boolean THEN 0 ELSE greatest($4 - $8::bigint, 0) END,"
     "   done_ms = CASE WHEN $3 = 'waiting' THEN NULL ELSE $8::bigint END,"
     "   statuses = CASE WHEN $9::boolean THEN (statuses || $5::bigint::int)[greatest(1, "
     "cardinality(statuses) - 18):]"

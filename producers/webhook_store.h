@@ -48,7 +48,7 @@ enum delivery_fate { DELIVERY_DONE, DELIVERY_AGAIN, DELIVERY_FAILED, DELIVERY_UN
 /* How an attempt ended. */
 struct delivery_end {
     const struct delivery_row *row;
-    enum delivery_fate fate; /* UNTRIED: interrupted by us; it says nothing of the endpoint */
+    enum delivery_fate fate; /* UNTRIED: our own trouble; it says nothing of the endpoint */
     int status;              /* HTTP; 0: no answer */
     const char *error;       /* a stable word; NULL: none */
     int64_t latency_ms, due_ms;

@@ -2,8 +2,10 @@
  */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/webhook.h"
@@ -328,6 +330,66 @@ Test(webhook_store, what_a_dead_sender_had_in_hand_is_sent_by_another)
     expect_soon(2, "SELECT count(*) FROM webhook_delivery WHERE state = 'delivered'");
     bus_must(delivery_finish(bus.pg, &late, 1, bus.arena));
     cr_expect_eq(deliveries("delivered"), 2, "an end that comes too late changes nothing");
+}
+
+/* The file that the log went to. */
+static struct str archive_all(void)
+{
+    struct log_period *periods;
+    struct archive_file *files;
+    size_t n;
+    int64_t before;
+    bus_must(archive_cut(bus.pg, &before));
+    bus_must(archive_closed(bus.pg, before, bus.arena, &periods, &n));
+    for (size_t i = 0; i < n; i++)
+        bus_must(archive_period(bus.pg, &periods[i], NULL, NULL, NULL, bus.arena));
+    bus_must(archive_list(bus.pg, bus.arena, &files, &n));
+    cr_assert_eq(n, 1);
+    return archive_path(files[0].name, bus.arena);
+}
+
+Test(webhook_store, what_cannot_be_read_now_is_waited_for)
+{
+    enum { TRIES = 3 }; /* at once, after 1 s, after 2 s more */
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 2);
+    fan_out(bus.pg);
+    struct str path = archive_all(), away = arena_printf(bus.arena, "%s.away", path.p);
+    cr_assert_eq(rename(path.p, away.p), 0);
+    int64_t before = bus_query(&bus, "SELECT since_ms FROM webhook_delivery WHERE seq = 1");
+    send_all();
+    clock_sleep_ms(2000);
+    int64_t tries = bus_query(&bus, "SELECT attempts FROM webhook_delivery WHERE seq = 1");
+    cr_expect(tries > 0 && tries <= TRIES, "%lld attempts", (long long)tries);
+    expect_soon(1, "SELECT count(*) FROM webhook_delivery WHERE state = 'waiting' AND error = 'archive'"
+                   " AND statuses = '{}'");
+    cr_expect_gt(bus_query(&bus, "SELECT since_ms FROM webhook_delivery WHERE seq = 1"), before,
+                 "the time does not count");
+    cr_assert_eq(rename(away.p, path.p), 0);
+    cr_assert(receiver_gets(receiver, NULL, 2));
+}
+
+/* A circuit that is open lets the first in line through before its time; that one must be able to say how the
+ * endpoint is. */
+Test(webhook_store, what_cannot_be_read_now_is_no_probe)
+{
+    conf_set(SET_WEBHOOK_PER_ENDPOINT, "8");
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 1);
+    fan_out(bus.pg);
+    struct str path = archive_all();
+    cr_assert_eq(rename(path.p, arena_printf(bus.arena, "%s.away", path.p).p), 0);
+    for (int i = 0; i < 6; i++)
+        emit(arena_printf(bus.arena, "key %d", i).p, 1);
+    fan_out(bus.pg);
+    receiver_answers(receiver, 503, "Retry-After: 4\r\n", 0);
+    send_all();
+    expect_soon(6, "SELECT count(*) FROM webhook_delivery WHERE state = 'waiting' AND statuses = '{503}'");
+    bus_sql(&bus, "UPDATE webhook_delivery SET due_ms = due_ms + CASE partitionkey WHEN 'a' THEN 1800000"
+                  " ELSE 3600000 END");
+    receiver_answers(receiver, 200, NULL, 0);
+    cr_assert(receiver_gets(receiver, NULL, 6));
+    cr_expect_leq(bus_query(&bus, "SELECT attempts FROM webhook_delivery WHERE partitionkey = 'a'"), 8);
 }
 
 Test(webhook_store, retention_clears_what_has_ended_and_what_is_nobodys)
