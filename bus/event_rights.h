@@ -19,6 +19,7 @@ enum event_right {
     EVENTS_SALES = 1 << 3,   /* carts and orders of everybody */
     EVENTS_PEOPLE = 1 << 4,  /* who registered, changed, was switched off */
     EVENTS_INNER = 1 << 5,   /* requests and answers between groups, payments among them */
+    EVENTS_ALL = (1 << 6) - 1,
 };
 
 struct event_reader {

@@ -18,9 +18,6 @@
  * come. */
 enum { WAIT_MS = 30000, LAZY = 1000 };
 
-static const unsigned EVENTS_ALL =
-    EVENTS_OWN | EVENTS_CATALOG | EVENTS_STOCK | EVENTS_SALES | EVENTS_PEOPLE | EVENTS_INNER;
-
 static const struct pg_stmt select_behind = {
     "fanout_behind", "SELECT h.topic, h.part, h.seq, c.seq FROM stream_head h LEFT JOIN webhook_cursor c"
                      " ON c.topic = h.topic AND c.part = h.part WHERE c.seq IS NULL OR c.seq < h.seq"};
@@ -71,7 +68,7 @@ struct endpoint {
     struct uuid id;
     struct str types;
     struct type_filter filter;
-    struct event_reader reader;
+    unsigned rights;
     bool foreign;
 };
 
@@ -106,9 +103,9 @@ static err load_endpoints(struct pass *pass)
         struct endpoint *endpoint = &pass->endpoints[pass->n++];
         endpoint->id = pg_get_uuid(result, i, 0);
         endpoint->types = arena_str(pass->arena, pg_get_str(result, i, 1));
-        endpoint->reader.rights = (unsigned)pg_get_int(result, i, 2);
+        endpoint->rights = (unsigned)pg_get_int(result, i, 2);
         endpoint->foreign = failed(type_filter_parse(endpoint->types, &endpoint->filter));
-        event_rights_narrow(&endpoint->reader, &endpoint->filter);
+        event_rights_narrow(&(struct event_reader){.rights = endpoint->rights}, &endpoint->filter);
     }
     return OK;
 }
@@ -147,20 +144,26 @@ static void add_again(struct rows_out *rows, const struct event *event, struct a
     }
 }
 
-/* A ping goes to the endpoint it names and to nobody else. What this build does not know is decided by its
- * name, since another version may run beside it and the cursor passes each event once; whose it is cannot be
- * told, so it takes every right. */
+bool webhook_may_hear(unsigned rights, struct uuid webhook, const struct envelope *event, struct arena *arena)
+{
+    const struct event_reader reader = {.rights = rights};
+    enum message type = message_find(event->type);
+    if (type == WEBHOOK_PINGED)
+        return str_eq(uuid_str(webhook, arena), event->partitionkey);
+    if (type == MESSAGE_NONE)
+        return (rights & EVENTS_ALL) == EVENTS_ALL;
+    return event_rights_see(&reader, event, arena);
+}
+
+/* What this build does not know is decided by its name, since another version may run beside it and the
+ * cursor passes each event once. A ping is wanted whatever the types. */
 static bool wants(const struct endpoint *endpoint, const struct event *event, enum message type,
                   struct arena *arena)
 {
-    if (type == WEBHOOK_PINGED)
-        return str_eq(uuid_str(endpoint->id, arena), event->envelope.partitionkey);
-    if (type == MESSAGE_NONE)
-        return endpoint->reader.rights == EVENTS_ALL &&
-               type_list_wants(endpoint->types, event->envelope.type);
-    bool wanted = endpoint->foreign ? type_list_wants(endpoint->types, event->envelope.type)
-                                    : endpoint->filter.wants[type];
-    return wanted && event_rights_see(&endpoint->reader, &event->envelope, arena);
+    bool wanted = type == WEBHOOK_PINGED || (type == MESSAGE_NONE || endpoint->foreign
+                                                 ? type_list_wants(endpoint->types, event->envelope.type)
+                                                 : endpoint->filter.wants[type]);
+    return wanted && webhook_may_hear(endpoint->rights, endpoint->id, &event->envelope, arena);
 }
 
 static void match(struct pass *pass, struct rows_out *rows, const struct event *event)

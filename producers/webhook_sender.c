@@ -18,6 +18,7 @@
 #include "bus/base/metrics.h"
 #include "bus/event_form.h"
 #include "bus/webhook.h"
+#include "producers/webhook_fanout.h"
 
 enum { POLL_MS = 100, KEEP_MS = 1000, SCRATCH = 32 << 20, POST_SCRATCH = 2 << 20 };
 
@@ -232,6 +233,8 @@ static err send_post(struct sender *sender, struct post *post, struct event even
     const struct delivery_row *row = &post->row;
     if (!event.seq)
         TRY(delivery_event(sender->link.pg, row, post->arena, &event));
+    if (!webhook_may_hear(row->rights, row->webhook, &event.envelope, post->arena))
+        return FAIL(FORBIDDEN, "who changed the endpoint last may not see that event");
     struct str body = event_json(&event.envelope, false, post->arena);
     struct str signatures = webhook_signatures(&sender->master, row->webhook, row->generation, row->previous,
                                                event.envelope.id, timestamp, body, post->arena);
@@ -242,16 +245,16 @@ static err send_post(struct sender *sender, struct post *post, struct event even
     return OK;
 }
 
-/* What the log cannot give can never be sent. Anything else is our own trouble, a file of the archive that is
- * away or PostgreSQL's, which passes: the endpoint is told nothing of it, and it is not tried at once again.
- */
+/* What the log cannot give can never be sent, what the endpoint may not hear any more must not be. Anything
+ * else is our own trouble, a file of the archive that is away or PostgreSQL's, which passes; it is not tried
+ * at once again. */
 static void not_begun(struct sender *sender, struct post *post, err e)
 {
     struct delivery_end end = {.fate = DELIVERY_UNTRIED, .due_ms = clock_ms()};
     log_warn("a webhook could not be made", kv("delivery", post->row.id), kv("why", err_text(e)));
-    if (e.code == ERR_NOT_FOUND) {
-        end.fate = DELIVERY_FAILED;
-        end.error = "no-event";
+    if (e.code == ERR_NOT_FOUND || e.code == ERR_FORBIDDEN) {
+        end.fate = DELIVERY_VOID;
+        end.error = e.code == ERR_FORBIDDEN ? "no-right" : "no-event";
     } else {
         end.error = e.code == ERR_UNAVAILABLE ? "archive" : NULL;
         end.due_ms += webhook_retry_ms(post->row.attempt);

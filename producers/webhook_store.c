@@ -7,27 +7,30 @@
 
 #include "bus/base/clock.h"
 #include "bus/codec.h"
+#include "bus/event_rights.h"
 
 enum { WAIT_MS = 10000 };
 
 #define LEASE "clock_timestamp() + make_interval(secs => 5)" /* WEBHOOK_LEASE_MS */
 
-/* Only what this build can read: topics of a newer one that runs beside it are left to that. A probe shall
- * say how the endpoint is, which one that may not even begin cannot. */
+/* Only what this build can read and judge: topics of a newer one that runs beside it are left to that, and
+ * its types as well, but for endpoints that may hear all. Rights and url are those of one moment. A probe
+ * shall say how the endpoint is, which one that may not even begin cannot. */
 static const struct pg_stmt claim = {
     "delivery_claim",
-    "WITH room AS (SELECT w.id, coalesce(x.room, $2::bigint) AS room, coalesce(x.probe, false) AS probe"
+    "WITH room AS (SELECT w.id, coalesce(x.room, $2::bigint) AS room, coalesce(x.probe, false) AS probe,"
+    "   w.rights & $10::bigint = $10 AS hears_all"
     "  FROM webhook w LEFT JOIN unnest($3::uuid[], $4::bigint[], $5::boolean[]) AS x(id, room, probe)"
     "   ON x.id = w.id WHERE w.is_active AND coalesce(x.room, $2) > 0 ORDER BY random()),"
     " open AS (SELECT d.id FROM room r CROSS JOIN LATERAL (SELECT id FROM webhook_delivery d"
     "   WHERE d.webhook_id = r.id AND d.state = 'waiting' AND (d.due_ms <= $1::bigint"
     "    OR (r.probe AND d.error IS DISTINCT FROM 'archive'))"
-    "    AND d.topic = ANY($8::text[])"
+    "    AND d.topic = ANY($8::text[]) AND (r.hears_all OR d.type = ANY($9::text[]))"
     "   ORDER BY d.due_ms LIMIT r.room FOR UPDATE SKIP LOCKED) d LIMIT $6::bigint)"
     " UPDATE webhook_delivery d SET state = 'running', attempts = d.attempts + 1, owner = $7::text,"
     "  lease_until = " LEASE " FROM open o, webhook w WHERE d.id = o.id AND w.id = d.webhook_id"
     " RETURNING d.id, d.webhook_id, d.topic, d.part, d.seq, d.attempts, d.since_ms, w.url, w.generation,"
-    "  w.previous_until_ms > $1"};
+    "  w.previous_until_ms > $1, w.rights"};
 
 static const struct pg_stmt recover = {
     "delivery_recover", "UPDATE webhook_delivery SET state = 'waiting', owner = NULL, lease_until = NULL"
@@ -87,7 +90,8 @@ static struct delivery_row row_read(const struct pg_result *r, int i, struct are
                                  .since_ms = pg_get_int(r, i, 6),
                                  .url = arena_str(arena, pg_get_str(r, i, 7)),
                                  .generation = pg_get_int(r, i, 8),
-                                 .previous = pg_get_bool(r, i, 9)};
+                                 .previous = pg_get_bool(r, i, 9),
+                                 .rights = (unsigned)pg_get_int(r, i, 10)};
 }
 
 static struct pg_param own_topics(struct arena *arena)
@@ -96,6 +100,15 @@ static struct pg_param own_topics(struct arena *arena)
     for (int topic = TOPIC_NONE + 1; topic < TOPIC_COUNT; topic++)
         if (topic_is(topic))
             pg_array_text(&names, str_of(topic_name((enum topic)topic)));
+    return pg_array_param(&names);
+}
+
+static struct pg_param own_types(struct arena *arena)
+{
+    struct pg_array names = pg_array(arena, PG_TEXT, MESSAGE_COUNT);
+    for (int type = MESSAGE_NONE + 1; type < MESSAGE_COUNT; type++)
+        if (!message_types[type].command)
+            pg_array_text(&names, str_of(message_types[type].name));
     return pg_array_param(&names);
 }
 
@@ -114,8 +127,9 @@ err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *
     }
     struct pg_param params[] = {pg_int(clock_ms()),    pg_int(per_endpoint),   pg_array_param(&ids),
                                 pg_array_param(&room), pg_array_param(&probe), pg_int(most),
-                                pg_text(owner),        own_topics(arena)};
-    TRY(pg_call(pg, &claim, 8, params, &result));
+                                pg_text(owner),        own_topics(arena),      own_types(arena),
+                                pg_int(EVENTS_ALL)};
+    TRY(pg_call(pg, &claim, sizeof(params) / sizeof(*params), params, &result));
     for (int i = 0; i < pg_rows(result); i++)
         ret[i] = row_read(result, i, arena);
     *ret_n = pg_rows(result);
@@ -174,16 +188,18 @@ err delivery_renew(struct pg *pg, const struct delivery_row *const *rows, size_t
 static const char *const fate_states[] = {[DELIVERY_DONE] = "delivered",
                                           [DELIVERY_AGAIN] = "waiting",
                                           [DELIVERY_FAILED] = "failed",
-                                          [DELIVERY_UNTRIED] = "waiting"};
+                                          [DELIVERY_UNTRIED] = "waiting",
+                                          [DELIVERY_VOID] = "failed"};
 
 static void queue_finish(struct pg *pg, const struct delivery_end *end, struct pg_result **ret)
 {
     const struct delivery_row *row = end->row;
+    bool tried = end->fate != DELIVERY_UNTRIED && end->fate != DELIVERY_VOID;
     struct pg_param lock[] = {pg_text(str_of(topic_name(row->topic))), pg_int(row->part)};
     struct pg_param params[] = {
         pg_uuid(row->id),        pg_int(row->attempt), pg_text(str_of(fate_states[end->fate])),
         pg_int(end->due_ms),     pg_int(end->status),  pg_text(str_of(end->error)),
-        pg_int(end->latency_ms), pg_int(clock_ms()),   pg_bool(end->fate != DELIVERY_UNTRIED)};
+        pg_int(end->latency_ms), pg_int(clock_ms()),   pg_bool(tried)};
     pg_queue(pg, &lock_partition, 2, lock, NULL, NULL);
     pg_queue(pg, &finish, sizeof(params) / sizeof(*params), params, pg_keep, ret);
     pg_sync(pg, NULL, NULL);

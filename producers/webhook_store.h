@@ -15,6 +15,7 @@ struct delivery_row {
     int64_t seq, attempt; /* from 1 */
     int64_t since_ms;     /* when trying began */
     struct str url;
+    unsigned rights; /* enum event_right: what the endpoint may be told at that url */
     int64_t generation;
     bool previous; /* the secret before signs too */
 };
@@ -27,7 +28,8 @@ struct endpoint_room {
     bool probe;
 };
 
-/* Claims up to `most` deliveries that are due and of a topic of this build. ret has room for them. */
+/* Claims up to `most` deliveries that are due and that this build can read and judge. ret has room for them.
+ */
 err delivery_claim(struct pg *pg, struct str owner, const struct endpoint_room *rooms, size_t n_rooms,
                    int per_endpoint, int most, struct arena *arena, struct delivery_row *ret,
                    int *ret_n) _must_use_;
@@ -43,14 +45,16 @@ err delivery_events(struct pg *pg, const struct delivery_row *rows, size_t n, st
 err delivery_event(struct pg *pg, const struct delivery_row *row, struct arena *arena,
                    struct event *ret) _must_use_;
 
-enum delivery_fate { DELIVERY_DONE, DELIVERY_AGAIN, DELIVERY_FAILED, DELIVERY_UNTRIED };
+/* UNTRIED and VOID say nothing of the endpoint: our own trouble, which passes; one that may not be sent, or
+ * never can. */
+enum delivery_fate { DELIVERY_DONE, DELIVERY_AGAIN, DELIVERY_FAILED, DELIVERY_UNTRIED, DELIVERY_VOID };
 
 /* How an attempt ended. */
 struct delivery_end {
     const struct delivery_row *row;
-    enum delivery_fate fate; /* UNTRIED: our own trouble; it says nothing of the endpoint */
-    int status;              /* HTTP; 0: no answer */
-    const char *error;       /* a stable word; NULL: none */
+    enum delivery_fate fate;
+    int status;        /* HTTP; 0: no answer */
+    const char *error; /* a stable word; NULL: none */
     int64_t latency_ms, due_ms;
     int64_t failing_since_ms; /* filled: since when the endpoint takes nothing; 0: it does */
 };

@@ -100,17 +100,24 @@ Test(webhooks, managers_only_and_no_mistake_is_taken)
     cr_expect_eq(shop_sql(shop, "SELECT count(*) FROM webhook"), 0);
 }
 
-Test(webhooks, a_manager_is_told_what_a_manager_may_see)
+static void promote(struct person *person)
 {
-    char path[100], order[ID_TEXT];
+    char path[100];
 
-    snprintf(path, sizeof(path), "/api/v1/users/%s", ana->id);
+    snprintf(path, sizeof(path), "/api/v1/users/%s", person->id);
     cr_assert_eq(ask(boss, &(struct ask){.method = "PUT",
                                          .path = path,
                                          .body = json_pack("{s:s}", "role", "manager"),
                                          .wait_s = WAIT_S}),
                  200);
-    cr_assert_eq(log_in(ana), 200);
+    cr_assert_eq(log_in(person), 200);
+}
+
+Test(webhooks, a_manager_is_told_what_a_manager_may_see)
+{
+    char order[ID_TEXT];
+
+    promote(ana);
     cr_expect_eq(post(ana, "/api/v1/webhooks", subscription(receiver_url(receiver), "user.*")), 422);
     cr_assert_eq(post(ana, "/api/v1/webhooks", subscription(receiver_url(receiver), "*")), 201, "%s",
                  ana->reply.text);
@@ -205,6 +212,41 @@ Test(webhooks, a_delivery_is_looked_at_and_sent_once_more)
 
     cr_expect_eq(about("DELETE", "", NULL), 204);
     cr_expect_eq(about("GET", "", NULL), 404);
+}
+
+/* An endpoint of an admin's, turned by a manager to an address of his own. */
+Test(webhooks, what_a_manager_may_not_see_is_not_sent_again_to_him)
+{
+    char path[200], delivery[ID_TEXT];
+    struct receiver *his = receiver_start();
+
+    promote(ana);
+    subscribe(receiver, "user.registered", hook);
+    leave(customer(shop));
+    cr_assert(receiver_gets(receiver, "user.registered.v1", 1));
+    cr_assert(
+        shop_sql_becomes(shop, 1, 0, "SELECT count(*) FROM webhook_delivery WHERE state = 'delivered'"));
+    cr_assert_eq(about("GET", "/deliveries", NULL), 200);
+    snprintf(delivery, sizeof(delivery), "%s", said(boss, "data.0.id"));
+
+    snprintf(path, sizeof(path), "/api/v1/webhooks/%s", hook);
+    cr_assert_eq(ask(ana, &(struct ask){.method = "PUT",
+                                        .path = path,
+                                        .body = json_pack("{s:s}", "url", receiver_url(his)),
+                                        .wait_s = WAIT_S}),
+                 200, "%s", ana->reply.text);
+    snprintf(path, sizeof(path), "/api/v1/webhooks/%s/deliveries/%s/redeliver", hook, delivery);
+    cr_assert_eq(post(ana, path, json_object()), 200, "%s", ana->reply.text);
+    cr_expect(shop_sql_becomes(shop, 1, 20000,
+                               "SELECT count(*) FROM webhook_delivery WHERE state = 'failed' AND error = "
+                               "'no-right'"));
+    cr_expect_eq(receiver_distinct(his, "user.registered.v1"), 0);
+
+    receiver_secret(his, "whsec_AAAA", true);
+    snprintf(path, sizeof(path), "/api/v1/webhooks/%s/test", hook);
+    cr_assert_eq(post(ana, path, json_object()), 200, "%s", ana->reply.text);
+    cr_expect(receiver_gets(his, "webhook.pinged.v1", 1), "a ping tells nothing");
+    receiver_stop(his);
 }
 
 Test(webhooks, one_that_is_gone_is_switched_off_and_may_come_back)

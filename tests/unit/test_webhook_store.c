@@ -124,6 +124,48 @@ Test(webhook_store, an_endpoint_is_told_what_its_maker_may_see)
     cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_delivery"), 0);
 }
 
+/* What was queued for an admin is not for the manager who turned the endpoint to himself. */
+Test(webhook_store, what_waits_is_told_by_the_rights_of_now)
+{
+    struct receiver *his = receiver_start();
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 2);
+    fan_out(bus.pg);
+    bus_sql(&bus, "UPDATE webhook SET rights = 3, url = '%s'", receiver_url(his)); /* not carts */
+    send_all();
+    expect_soon(2, "SELECT count(*) FROM webhook_delivery WHERE state = 'failed' AND error = 'no-right'"
+                   " AND statuses = '{}' AND done_ms > 0");
+    cr_expect_eq(receiver_count(his) + receiver_count(receiver), 0);
+    cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_health WHERE failing_since_ms IS NULL"), 1,
+                 "that is not the endpoint's failure");
+    bus_sql(&bus, "UPDATE webhook SET rights = 63");
+    bus_sql(&bus, "UPDATE webhook_delivery SET state = 'waiting', done_ms = NULL WHERE seq = 1");
+    cr_assert(receiver_gets(his, NULL, 1));
+    receiver_stop(his);
+}
+
+/* Nobody but another version can say who may see it: it is sent to those who may see all. */
+Test(webhook_store, deliveries_of_another_versions_type_are_left_to_it)
+{
+    struct receiver *his = receiver_start();
+    struct uuid id = subscribe(receiver_url(his), "*");
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 1);
+    fan_out(bus.pg);
+    bus_sql(&bus, "UPDATE webhook SET rights = 15 WHERE id = '%s'", uuid_str(id, bus.arena).p);
+    bus_sql(&bus, "UPDATE event_log SET type = 'cart.haunted.v9'");
+    bus_sql(&bus, "UPDATE webhook_delivery SET type = 'cart.haunted.v9'");
+    send_all();
+    cr_assert(receiver_gets(receiver, "cart.haunted.v9", 1));
+    emit("b", 1);
+    cr_assert(receiver_gets(his, "cart.cleared.v1", 1));
+    cr_expect_eq(receiver_count(his), 1);
+    cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_delivery WHERE state = 'waiting'"
+                                 " AND attempts = 0 AND type = 'cart.haunted.v9'"),
+                 1);
+    receiver_stop(his);
+}
+
 /* Two versions run side by side: this one passes the other's events by once, and must not lose them. */
 Test(webhook_store, types_of_another_version_are_told_by_their_name)
 {
@@ -275,6 +317,18 @@ Test(webhook_store, one_that_takes_nothing_for_days_is_asked_to_be_switched_off)
     emit("a", 1);
     expect_soon(1, "SELECT least(count(*), 1) FROM event_log WHERE type = 'webhook.disable-requested.v1'"
                    " AND data LIKE '%\"failing\"%'");
+}
+
+Test(webhook_store, what_the_log_has_no_more_is_no_failure_of_the_endpoint)
+{
+    subscribe(receiver_url(receiver), "*");
+    emit("a", 1);
+    fan_out(bus.pg);
+    bus_sql(&bus, "DELETE FROM event_log");
+    send_all();
+    expect_soon(1, "SELECT count(*) FROM webhook_delivery WHERE state = 'failed' AND error = 'no-event'"
+                   " AND statuses = '{}'");
+    cr_expect_eq(bus_query(&bus, "SELECT count(*) FROM webhook_health WHERE failing_since_ms IS NULL"), 1);
 }
 
 Test(webhook_store, retry_after_is_waited_for)
