@@ -12,6 +12,17 @@
 #include "bus/base/json.h"
 #include "bus/message.h"
 
+/* Who was refused before any handler ran has his answer. */
+static void forget_outcome(struct item *item)
+{
+    if (item->fate == ITEM_REUSED)
+        return;
+    item->answer = ANSWER_DONE;
+    item->succeeded = false;
+    item->http = 0;
+    item->result = STR_NONE;
+}
+
 void batch_restart(struct batch *b)
 {
     b->rows = rows_new(b->arena);
@@ -20,6 +31,8 @@ void batch_restart(struct batch *b)
     b->timers.n = 0;
     b->jobs.n = 0;
     b->current = NULL;
+    for (size_t i = 0; i < b->n; i++)
+        forget_outcome(b->items[i]);
 }
 
 const struct delivery *batch_message(const struct batch *b)

@@ -144,6 +144,6 @@ struct batch {
     list_of(struct job_request) jobs;
 };
 
-/* Forgets rows and effects, so that the same messages can be decided anew. */
+/* Forgets rows, effects and outcomes, so that the same messages can be decided anew. */
 void batch_restart(struct batch *b);
 struct rows *rows_new(struct arena *arena);

@@ -54,6 +54,9 @@ Test(edges, one_by_one_nothing_overtakes_what_waits_for_a_fact)
     struct runner *r = runner_start(&cart_group, "one");
     runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 2);
     runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'parked'", 1);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM command WHERE status = 'parked' AND http_status IS NULL"
+                               " AND result IS NULL"),
+                 1, "what it was before its effects were refused is no result");
     cr_expect_eq(bus_query(&s, "SELECT (data::json->>'quantity')::bigint FROM event_log WHERE topic = 'carts'"
                                " ORDER BY seq LIMIT 1"),
                  2);
