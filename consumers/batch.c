@@ -12,6 +12,8 @@
 #include "bus/base/json.h"
 #include "bus/message.h"
 
+#define list_clear(list) memset((list), 0, sizeof(*(list)))
+
 /* Who was refused before any handler ran has his answer. */
 static void forget_outcome(struct item *item)
 {
@@ -26,11 +28,12 @@ static void forget_outcome(struct item *item)
 void batch_restart(struct batch *b)
 {
     b->rows = rows_new(b->arena);
-    b->events.n = 0;
-    b->completions.n = 0;
-    b->timers.n = 0;
-    b->jobs.n = 0;
+    list_clear(&b->events);
+    list_clear(&b->completions);
+    list_clear(&b->timers);
+    list_clear(&b->jobs);
     b->current = NULL;
+    b->changes = 0;
     for (size_t i = 0; i < b->n; i++)
         forget_outcome(b->items[i]);
 }
@@ -146,17 +149,19 @@ enum answer not_yet(struct batch *b, enum topic topic, struct str key)
     return ANSWER_NOT_YET;
 }
 
-/* What was handled before has had its effects. A group that declares none is not muted: it is caught
- * (flush.c).
- */
-static bool muted(const struct batch *b)
+/* May the message in hand have an effect? What was handled before has had its own. A group that declares none
+ * is not muted: it is caught (flush.c). */
+static bool has_effect(struct batch *b)
 {
-    return b->current->message.replay && b->group->effects != EFFECTS_NONE;
+    if (b->current->message.replay && b->group->effects != EFFECTS_NONE)
+        return false;
+    b->changes++;
+    return true;
 }
 
 void complete(struct batch *b, struct uuid command, int http, struct str result)
 {
-    if (muted(b))
+    if (!has_effect(b))
         return;
     *list_add(b->arena, &b->completions) = (struct completion){command, true, http, result};
 }
@@ -164,7 +169,7 @@ void complete(struct batch *b, struct uuid command, int http, struct str result)
 void complete_rejected(struct batch *b, struct uuid command, enum err_code code, const char *detail, ...)
 {
     va_list args;
-    if (muted(b))
+    if (!has_effect(b))
         return;
     va_start(args, detail);
     struct str result = problem(b, code, STR_NONE, detail, args);
@@ -184,7 +189,7 @@ static void set_cause(struct envelope *e, const struct delivery *cause, struct a
 
 void batch_emit(struct batch *b, enum message type, struct str key, const void *data)
 {
-    if (muted(b))
+    if (!has_effect(b))
         return;
     struct str text = message_encode(type, data, b->arena, &type);
     struct event event =
@@ -208,7 +213,7 @@ static struct timer_change *timer_change(struct batch *b, const char *name, stru
 void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms, enum message type,
                const void *data)
 {
-    if (muted(b))
+    if (!has_effect(b))
         return;
     struct timer_change *change = timer_change(b, name, key);
     change->cancel = false;
@@ -219,13 +224,13 @@ void timer_set(struct batch *b, const char *name, struct str key, int64_t due_ms
 
 void timer_cancel(struct batch *b, const char *name, struct str key)
 {
-    if (!muted(b))
+    if (has_effect(b))
         timer_change(b, name, key)->cancel = true;
 }
 
 void job_add(struct batch *b, const char *kind, struct str key, struct str payload)
 {
-    if (muted(b))
+    if (!has_effect(b))
         return;
     *list_add(b->arena, &b->jobs) = (struct job_request){
         .id = batch_uuid(b),

@@ -138,12 +138,14 @@ struct batch {
     bool caught_up[TOPIC_COUNT]; /* this group has passed the heads of the topic as they were before the load
                                   */
     struct rows *rows;
+    size_t changes; /* how often handlers have saved, emitted or asked for something */
     list_of(struct event) events;
     list_of(struct completion) completions;
     list_of(struct timer_change) timers;
     list_of(struct job_request) jobs;
 };
 
-/* Forgets rows, effects and outcomes, so that the same messages can be decided anew. */
+/* Forgets rows, effects and outcomes, so that the same messages can be decided anew; nothing of them is
+ * looked at again, so the arena may be reset before. */
 void batch_restart(struct batch *b);
 struct rows *rows_new(struct arena *arena);

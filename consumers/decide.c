@@ -1,8 +1,8 @@
 /*
  * Load and decide. One statement per table and column brings every row the batch concerns, without locks,
  * since this thread alone writes these aggregates; then the handlers run in order. A batch is decided anew
- * from the start, with fresh rows, when a message turns out to be poison or when a missing fact is settled:
- * nothing was written yet.
+ * from the start, with fresh rows, when a missing fact is settled, once for each topic: nothing was written
+ * yet. What a pass loads goes before the next one, and a batch whose rows are too many is refused as a whole.
  *
  * Each of these statements sees a moment of its own. Who was taken over between two of them, or whose own
  * last flush commits there after its connection was cut, has rows that never stood side by side, and a
@@ -245,8 +245,9 @@ static void cut_from(struct batch *b, size_t n)
         b->items[i]->fate = ITEM_CUT;
 }
 
-/* true: the fact is settled, decide the batch anew. */
-static err missing_fact(struct worker *w, struct batch *b, size_t n, bool *ret_again)
+/* The first message of the batch that misses a fact of that topic asks for all of them: when the group has
+ * passed its heads, rows are loaded once more, and who misses one then misses it for good. */
+static err missing_fact(struct worker *w, struct batch *b, size_t n, bool *ret_caught_up)
 {
     struct item *item = b->items[n];
     bool caught_up = b->caught_up[b->waits_for];
@@ -254,8 +255,7 @@ static err missing_fact(struct worker *w, struct batch *b, size_t n, bool *ret_a
     item->waits_for = b->waits_for;
     if (!caught_up)
         TRY(standstill_check(w, b->waits_for, &caught_up));
-    b->caught_up[b->waits_for] = caught_up;
-    *ret_again = caught_up;
+    *ret_caught_up = b->caught_up[b->waits_for] = caught_up;
     if (!caught_up) {
         standstill_begin(w, item, b->waits_for);
         cut_from(b, n);
@@ -265,11 +265,12 @@ static err missing_fact(struct worker *w, struct batch *b, size_t n, bool *ret_a
     return OK;
 }
 
-static void poisoned(struct item *item, const char *reason)
+static void poisoned(struct worker *w, struct item *item)
 {
     item->fate = ITEM_PARK;
     item->poison = true;
-    item->park_reason = reason;
+    item->park_reason = "poison";
+    parked_add(w, item->entry->topic, item->message.key);
 }
 
 /* Handlers compute and nothing else: one that takes long holds up its whole batch. */
@@ -283,29 +284,43 @@ static void watch_budget(const struct worker *w, const struct item *item, int64_
              kv("traceparent", item->message.traceparent), kv("microseconds", ns / 1000));
 }
 
-static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
+static void ask(struct worker *w, struct batch *b, struct item *item, bool final)
 {
-    struct item *item = b->items[n];
-    b->current = item;
-    item->message.final = item->settled || (item->waited && b->caught_up[item->waits_for]);
     int64_t start = clock_mono_ns();
+    b->current = item;
+    item->message.final = final;
     watch(w, true);
     item->answer = INDIGESTIBLE(item->message.key)
                        ? ANSWER_POISON
                        : handlers_handle(&w->group->on, item->message.type, b, item->message.data);
     watch(w, false);
     watch_budget(w, item, clock_mono_ns() - start);
-    if (item->answer == ANSWER_POISON) {
-        poisoned(item, "poison");
-        *ret_again = true;
-    } else if (item->answer == ANSWER_NOT_YET) {
-        TRY(missing_fact(w, b, n, ret_again));
-    }
+}
+
+/* Who gives up has changed nothing (group.h), so the batch goes on where it is: a customer who sends many
+ * such messages must not have it loaded for each of them. What one has changed all the same is never written:
+ * the batch is decided anew, without it. */
+static err handle(struct worker *w, struct batch *b, size_t n, bool *ret_again)
+{
+    struct item *item = b->items[n];
+    size_t before = b->changes;
+    ask(w, b, item, item->settled || (item->waited && b->caught_up[item->waits_for]));
+    if (item->answer == ANSWER_NOT_YET && b->caught_up[b->waits_for] && b->changes == before)
+        ask(w, b, item, true); /* the rows were loaded after the heads were passed */
+    bool changed = b->changes != before, caught_up = false;
+    if (item->answer == ANSWER_POISON)
+        poisoned(w, item);
+    else if (item->answer == ANSWER_NOT_YET)
+        TRY(missing_fact(w, b, n, &caught_up));
+    else
+        return OK;
+    *ret_again = caught_up || changed;
     return OK;
 }
 
 static err decide_once(struct worker *w, struct batch *b, bool *ret_again)
 {
+    arena_reset(b->arena);
     batch_restart(b);
     TRY(load(w, b));
     if (FAULT(RUNNER_AFTER_LOAD))
@@ -325,6 +340,8 @@ err decide(struct worker *w, struct batch *b)
         again = false;
         TRY(decide_once(w, b, &again));
     } while (again);
+    if (b->n > 1 && arena_overflowed(b->arena))
+        return FAIL(TOO_LARGE, "the rows of %zu messages are too many for one batch", b->n);
     if (FAULT(RUNNER_AFTER_DECIDE))
         return FAIL(PG_DOWN, "fault injected after deciding");
     return OK;

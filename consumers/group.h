@@ -2,8 +2,8 @@
  * What a consumer group is, and what its handlers may do. A group is a table: a name, typed handler slots,
  * the tables it owns, what its effects reach, where it starts. Handlers are pure functions of (rows,
  * message): they change rows of the batch, emit events, set results. They never acknowledge, retry, wait,
- * lock, log or see a callback: the runner does, once, for all groups. A handler refuses before it changes
- * anything.
+ * lock, log or see a callback: the runner does, once, for all groups. A handler refuses, or says that it
+ * cannot, before it changes anything.
  */
 #pragma once
 

@@ -329,6 +329,7 @@ static bool linked(struct rows *rows, const struct row *row)
 void row_save(struct batch *b, void *p)
 {
     struct row *row = p;
+    b->changes++;
     if (row->state == ROW_GONE) {
         row->state = ROW_NEW;
         if (!linked(b->rows, row)) {
@@ -345,8 +346,8 @@ void row_save(struct batch *b, void *p)
 
 void row_delete(struct batch *b, void *p)
 {
-    (void)b;
     struct row *row = p;
+    b->changes++;
     row->state = row->state == ROW_NEW ? ROW_GONE : ROW_DELETED;
 }
 

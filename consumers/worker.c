@@ -73,6 +73,7 @@ struct worker *worker_new(const struct group *group, const char *instance, const
     w->siblings = 1;
     w->budget_ns = conf_int(SET_HANDLER_BUDGET_MS) * 1000000;
     w->arena = arena_new(ARENA_CEILING);
+    w->work = arena_new(ARENA_CEILING);
     w->parked_arena = arena_new(ARENA_CEILING);
     w->count_commands = w->count_events = BATCH_MAX / 4;
     make_partitions(w);
@@ -97,6 +98,7 @@ struct worker *worker_free(struct worker *w)
         return NULL;
     worker_disconnect(w);
     arena_free(w->arena);
+    arena_free(w->work);
     arena_free(w->parked_arena);
     free(w->replays_of);
     free(w->parts);
@@ -138,7 +140,7 @@ static err connect_all(struct worker *w)
 static struct batch new_batch(struct worker *w, struct item **items, size_t n)
 {
     return (struct batch){.group = w->group,
-                          .arena = w->arena,
+                          .arena = w->work,
                           .now = clock_ms(),
                           .began_ns = trace_on ? trace_now() : 0,
                           .items = items,
@@ -149,7 +151,9 @@ static err process_once(struct worker *w, struct item **items, size_t n)
 {
     struct batch b = new_batch(w, items, n);
     TRY(decide(w, &b));
-    return flush(w, &b);
+    TRY(flush(w, &b));
+    arena_reset(w->work);
+    return OK;
 }
 
 /* Somebody else took a unique value between our load and our write: decide anew, with what stands there now.
@@ -208,10 +212,30 @@ static err process_singly(struct worker *w, struct item **items, size_t n)
     return OK;
 }
 
+static bool any_cut(struct item *const *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (items[i]->fate == ITEM_CUT)
+            return true;
+    return false;
+}
+
+/* What does not fit into one batch is handled in halves, with nothing behind one that waits, as above. */
 static err process_batch(struct worker *w, struct item **items, size_t n)
 {
-    err e = n ? process(w, items, n) : OK;
-    return offends(e) ? process_singly(w, items, n) : e;
+    size_t most = n, take;
+    for (; n > 0; items += take, n -= take) {
+        take = n < most ? n : most;
+        err e = process(w, items, take);
+        for (; e.code == ERR_TOO_LARGE && take > 1; e = process(w, items, take))
+            most = take = take / 2;
+        TRY(offends(e) ? process_singly(w, items, take) : e);
+        if (any_cut(items, take)) {
+            worker_leave(items + take, n - take);
+            return OK;
+        }
+    }
+    return OK;
 }
 
 static bool only_skips(struct item *const *items, size_t n)

@@ -56,7 +56,8 @@ struct worker {
     const char *instance;       /* stable name of this process among the group's members */
     const atomic_bool *stop;
     size_t siblings; /* members of this group that start with it, itself included: at least so many share */
-    struct arena *arena; /* of the batch in hand */
+    struct arena *arena; /* of what was read */
+    struct arena *work;  /* of what is loaded and decided, one pass over one batch: decide() begins it anew */
     struct pg *pg;
     struct redis *commands; /* XREADGROUP, and the acknowledgements before the next one */
     struct redis *events;   /* XREAD */

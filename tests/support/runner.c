@@ -33,15 +33,33 @@ static void *run(void *data)
     return NULL;
 }
 
-struct runner *runner_start(const struct group *group, const char *instance)
+static struct runner *runner_new(const struct group *group, const char *instance)
 {
     struct runner *r = calloc(1, sizeof(*r));
     if (!r)
         abort();
     r->worker = worker_new(group, instance, &r->stop);
+    return r;
+}
+
+static struct runner *started(struct runner *r)
+{
     if (pthread_create(&r->thread, NULL, run, r->worker) != 0)
         abort();
     return r;
+}
+
+struct runner *runner_start(const struct group *group, const char *instance)
+{
+    return started(runner_new(group, instance));
+}
+
+struct runner *runner_start_tight(const struct group *group, const char *instance, size_t ceiling)
+{
+    struct runner *r = runner_new(group, instance);
+    arena_free(r->worker->work);
+    r->worker->work = arena_new(ceiling);
+    return started(r);
 }
 
 void runner_stop(struct runner *r)

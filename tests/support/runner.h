@@ -13,6 +13,8 @@ struct bus runner_bus(int partitions);
 
 struct runner;
 struct runner *runner_start(const struct group *group, const char *instance);
+/* The same with that many bytes for the rows of a batch. */
+struct runner *runner_start_tight(const struct group *group, const char *instance, size_t ceiling);
 void runner_stop(struct runner *runner); /* drains, joins, frees */
 
 /* A product; known: the cart group has heard of it. */
