@@ -11,6 +11,7 @@
 
 #include "bus/base/clock.h"
 #include "consumers/rebuild.h"
+#include "tests/support/ctl.h"
 #include "tests/support/history.h"
 #include "tests/support/runner.h"
 
@@ -233,5 +234,41 @@ Test(rebuild, what_cannot_be_rebuilt_is_refused_with_its_reason)
     bus_sql(&s.bus, "CREATE MATERIALIZED VIEW best AS SELECT * FROM product_sales");
     cr_assert_eq(rebuild("reports", false), REBUILD_REFUSED, "a materialised view would keep the old table");
     cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM rebuild"), 0);
+    finish(&s);
+}
+
+static struct event confirmed(struct bus *s, struct uuid order, struct str data)
+{
+    return event_new(&message_types[ORDER_CONFIRMED], STR("orders"), uuid_str(order, s->arena), data,
+                     s->arena);
+}
+
+static void append(struct bus *s, struct event *event)
+{
+    eventlog_queue(s->pg, event, 1, s->arena);
+    pg_sync(s->pg, NULL, NULL);
+    bus_must(pg_wait(s->pg, 5000));
+}
+
+/* What is parked afterwards is what the new model has parked; the correction belonged to the old one. */
+Test(rebuild, what_was_corrected_does_not_stand_in_its_way)
+{
+    struct story s = begin();
+    struct uuid order = uuid_v7(clock_ms());
+    const char *key = uuid_str(order, s.bus.arena).p;
+    struct event unreadable = confirmed(&s.bus, order, STR("{\"order_id\":7}"));
+    struct order_confirmed good = {
+        .order_id = order, .user_id = order, .order_number = STR("1"), .currency = STR("CLP")};
+    append(&s.bus, &unreadable);
+    runner_expect(&s.bus, "SELECT count(*) FROM dead_letter WHERE state = 'parked'", 1);
+    ctl_expect(&s.bus, 0, "correction 1", "bus dlq edit reports orders %s --reason x --set 'data=%s'", key,
+               codec_encode(&shape_order_confirmed, &good, s.bus.arena).p);
+    caught_up(&s);
+    cr_assert_eq(rebuild("reports", false), REBUILD_OK);
+    cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM dead_letter WHERE state = 'parked'"
+                                   " AND reason = 'unreadable-data' AND corrected = 0"),
+                 1);
+    cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM parked_correction"), 0);
+    cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM parked_action WHERE action = 'edit'"), 1);
     finish(&s);
 }
