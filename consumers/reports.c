@@ -81,6 +81,16 @@ static struct product_sales *sales_of(struct batch *b, const struct report_line 
     return sales;
 }
 
+/* An order that was parked counts later than those that were confirmed after it. */
+static void note_latest(struct product_sales *sales, const struct report_line *line, int64_t ms)
+{
+    if (ms < sales->updated_ms)
+        return;
+    sales->sku = line->sku;
+    sales->name = line->name;
+    sales->updated_ms = ms;
+}
+
 /* The lines first; once they are there, the products they name. */
 static void want_confirmed(struct batch *b, const struct order_confirmed *e)
 {
@@ -95,12 +105,10 @@ static enum answer order_confirmed(struct batch *b, const struct order_confirmed
     struct value order = VALUE_UUID(e->order_id);
     for (struct report_line *line = NULL; (line = rows_next(b, &line_table, "order_id", order, line));) {
         struct product_sales *sales = sales_of(b, line);
-        sales->sku = line->sku;
-        sales->name = line->name;
+        note_latest(sales, line, batch_time(b));
         sales->orders++;
         sales->units += line->quantity;
         sales->revenue += line->line_total;
-        sales->updated_ms = batch_time(b);
         row_save(b, sales);
         row_delete(b, line);
     }

@@ -102,6 +102,18 @@ static struct entry *entry_of_letter(struct worker *w, const struct request *req
     return entry;
 }
 
+/* When an event was written stands in the log only, and read models keep it. UNAVAILABLE: nobody can tell. */
+static err look_up_time(struct worker *w, struct entry *entry)
+{
+    struct event *events;
+    size_t n;
+    TRY(eventlog_read(w->pg, entry->topic, entry->part, entry->seq - 1, 1, w->arena, &events, &n));
+    if (n == 0 || events[0].seq != entry->seq)
+        return FAIL(UNAVAILABLE, "the log does not have event %lld", (long long)entry->seq);
+    entry->ms = events[0].ms;
+    return OK;
+}
+
 static void stays(struct item *item, const char *reason, struct str detail)
 {
     item->fate = ITEM_PARK;
@@ -113,22 +125,27 @@ static void stays(struct item *item, const char *reason, struct str detail)
 /* What could not be stored as it came was changed on the way into dead_letter, and nobody may act upon it;
  * data can be corrected, an envelope cannot. A fact that does not come in time is no answer here: the message
  * waits on. */
-static struct item *item_of_letter(struct worker *w, const struct request *request, const struct pg_result *r,
-                                   int row)
+static err item_of_letter(struct worker *w, const struct request *request, const struct pg_result *r, int row,
+                          struct item **ret)
 {
-    struct item *item = arena_new_of(w->arena, struct item);
+    struct item *item = *ret = arena_new_of(w->arena, struct item);
     struct letter *letter = arena_new_of(w->arena, struct letter);
     *letter =
         (struct letter){pg_get_int(r, row, 0), (int)pg_get_int(r, row, 5), request->id, request->key, false};
     gather_item(w, entry_of_letter(w, request, r, row), request->at, item);
     item->letter = letter;
+    err e = item->fate == ITEM_HANDLE && !item->entry->command ? look_up_time(w, item->entry) : OK;
+    if (e.code == ERR_UNAVAILABLE)
+        stays(item, "log-unreadable", arena_str(w->arena, str_of(err_text(e))));
+    else
+        TRY(e);
     if (item->fate == ITEM_LATE)
         stays(item, "fact-late", STR("a fact of another aggregate did not arrive in time"));
     if (str_is(pg_get_str(r, row, 7), "unreadable-envelope"))
         stays(item, "unreadable-envelope", STR("the envelope could not be stored as it came"));
     if (str_is(pg_get_str(r, row, 7), "unreadable-bytes") && !letter->corrected)
         stays(item, "unreadable-bytes", STR("the data could not be stored as it came"));
-    return item;
+    return OK;
 }
 
 /* ---- one message ---- */
@@ -260,7 +277,8 @@ static err work_on(struct worker *w, const struct request *request, int *left)
         parked_remove(w, request->at->topic, request->key);
     for (int i = 0; i < pg_rows(r); i++, --*left) {
         enum tried tried;
-        struct item *item = item_of_letter(w, request, r, i);
+        struct item *item;
+        TRY(item_of_letter(w, request, r, i, &item));
         TRY(try_letter(w, item, &tried));
         standstill_end(w);
         if (tried == TRIED_STAYS)

@@ -13,6 +13,7 @@
 #include "consumers/rebuild.h"
 #include "tests/support/ctl.h"
 #include "tests/support/history.h"
+#include "tests/support/indigestible.h"
 #include "tests/support/runner.h"
 
 extern const struct group reports_group;
@@ -271,4 +272,94 @@ Test(rebuild, what_was_corrected_does_not_stand_in_its_way)
     cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM parked_correction"), 0);
     cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM parked_action WHERE action = 'edit'"), 1);
     finish(&s);
+}
+
+/* The workers of this process cannot digest that key from now on; NULL: any. */
+static void spoil(struct bus *s, const char *key)
+{
+    struct str path = arena_printf(s->arena, "%s/poison", servers_dir(s->servers));
+    indigestible(path.p, key ? key : "nobody", key ? "bad" : NULL);
+    setenv("FAULT_POISON", path.p, 1);
+}
+
+static void sell(struct bus *s, struct uuid order, struct uuid product, const char *name)
+{
+    struct order_placed_lines line = {.product_id = product,
+                                      .sku = STR("H-1"),
+                                      .name = str_of(name),
+                                      .unit_price = 5,
+                                      .quantity = 1,
+                                      .line_total = 5};
+    struct order_placed placed = {.order_id = order,
+                                  .user_id = order,
+                                  .order_number = STR("1"),
+                                  .lines = &line,
+                                  .lines_n = 1,
+                                  .currency = STR("CLP"),
+                                  .payment_method = STR("test")};
+    struct event event = event_new(&message_types[ORDER_PLACED], STR("orders"), uuid_str(order, s->arena),
+                                   codec_encode(&shape_order_placed, &placed, s->arena), s->arena);
+    append(s, &event);
+}
+
+static void confirm(struct bus *s, struct uuid order)
+{
+    struct order_confirmed after = {
+        .order_id = order, .user_id = order, .order_number = STR("1"), .currency = STR("CLP")};
+    struct event event = confirmed(s, order, codec_encode(&shape_order_confirmed, &after, s->arena));
+    append(s, &event);
+}
+
+/* A message that is retried was written when it was written, and what was written behind it is newer. */
+Test(rebuild, what_was_retried_comes_out_of_the_log_as_it_is)
+{
+    struct bus s = runner_bus(1);
+    struct uuid first = uuid_v7(clock_ms()), second = uuid_v7(clock_ms()), low = uuid_v7(clock_ms());
+    struct runner *r = runner_start(&reports_group, "one");
+    const char *key = uuid_str(first, s.arena).p;
+    spoil(&s, NULL);
+    sell(&s, first, low, "hat");
+    sell(&s, second, low, "red hat");
+    runner_expect(&s, "SELECT count(*) FROM report_line", 2);
+    spoil(&s, key);
+    confirm(&s, first);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter WHERE reason = 'poison'", 1);
+    ctl_expect(&s, 1, "1 stay: poison", "bus dlq retry reports orders %s", key);
+    confirm(&s, second);
+    runner_expect(&s, "SELECT units FROM product_sales", 1);
+    spoil(&s, NULL);
+    ctl_expect(&s, 0, "1 handled", "bus dlq retry reports orders %s", key);
+    cr_expect_eq(bus_query(&s, "SELECT updated_ms - (SELECT max(ms) FROM event_log) FROM product_sales"), 0);
+    cr_expect_eq(bus_query(&s, "SELECT (name = 'red hat')::int FROM product_sales"), 1);
+    cr_expect_eq(rebuild("reports", true), REBUILD_OK);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* The log tells when, or its archive; while neither does, the event waits and nobody else. */
+Test(rebuild, a_retried_event_has_its_time_also_when_it_is_archived)
+{
+    struct bus s = runner_bus(1);
+    struct uuid hat = uuid_v7(clock_ms());
+    const char *key = uuid_str(hat, s.arena).p;
+    struct stock_ran_low e = {hat, 1, 2};
+    struct event event = event_new(&message_types[STOCK_RAN_LOW], STR("inventory"), uuid_str(hat, s.arena),
+                                   codec_encode(&shape_stock_ran_low, &e, s.arena), s.arena);
+    struct runner *r = runner_start(&reports_group, "one");
+    spoil(&s, key);
+    append(&s, &event);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter WHERE reason = 'poison'", 1);
+    int64_t ms = bus_query(&s, "SELECT ms FROM event_log");
+    ctl_expect(&s, 0, "", "bus archive --cut");
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM event_log"), 0);
+    spoil(&s, NULL);
+    struct str archive = arena_printf(s.arena, "%s/archive", servers_dir(s.servers)),
+               away = arena_printf(s.arena, "%s.away", archive.p);
+    cr_assert_eq(rename(archive.p, away.p), 0);
+    ctl_expect(&s, 1, "1 stay: log-unreadable", "bus dlq retry reports stock %s", key);
+    cr_assert_eq(rename(away.p, archive.p), 0);
+    ctl_expect(&s, 0, "1 handled", "bus dlq retry reports stock %s", key);
+    cr_expect_eq(bus_query(&s, "SELECT last_ms FROM low_stock"), ms);
+    runner_stop(r);
+    bus_stop(&s);
 }
