@@ -103,10 +103,8 @@ void gather_item(struct worker *w, struct entry *entry, struct partition *p, str
     set_message(w, item);
     enum message type = item->message.type;
     bool handled = type != MESSAGE_NONE && handlers_has(&w->group->on, type);
-    if (item->fate == ITEM_PARK) {
-        replay_mark(w, item);
+    if (item->fate == ITEM_PARK)
         return;
-    }
     if (!entry->command && !handled)
         item->fate = ITEM_SKIP;
     else if (!handled || message_types[type].command != entry->command ||
@@ -114,7 +112,6 @@ void gather_item(struct worker *w, struct entry *entry, struct partition *p, str
         offend(item, "unknown-type", entry->envelope.type);
     else
         decode(w, item);
-    replay_mark(w, item);
     standstill_meet(w, item);
 }
 
@@ -137,6 +134,7 @@ static err add_item(struct gathered *g, struct entry *entry, struct partition *p
 {
     struct item *item = arena_new_of(g->w->arena, struct item);
     gather_item(g->w, entry, p, item);
+    replay_mark(g->w, item);
     if (item->message.type == MESSAGE_NONE && is_type(entry->envelope.type))
         TRY(registry_check(g->w, entry));
     if (trace_on && item->fate != ITEM_SKIP)

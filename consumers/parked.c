@@ -16,19 +16,19 @@ static const struct pg_stmt read_parked = {
                    " UNION SELECT topic, key FROM parked_action WHERE grp = $1 AND action = 'retry'"
                    " AND done_ms IS NULL"};
 
-static const struct pg_stmt insert_parked = {"insert_parked",
-                                             "INSERT INTO dead_letter (grp, topic, key, lane, entry, seq, "
-                                             "command_id, type, reason, detail, attempts, build,"
-                                             " envelope, id, correlationid, parked_ms)"
-                                             " SELECT $1, topic, key, lane, entry, seq, command_id, type, "
-                                             "reason, detail, attempts, $2, envelope, id, correlationid,"
-                                             " $3::bigint"
-                                             " FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], "
-                                             "$8::bigint[], $9::uuid[], $10::text[], $11::text[],"
-                                             "  $12::text[], $13::bigint[], $14::text[], $15::text[],"
-                                             "  $16::text[]) WITH ORDINALITY"
-                                             "  AS x(topic, key, lane, entry, seq, command_id, type, reason, "
-                                             "detail, attempts, envelope, id, correlationid, n) ORDER BY n"};
+static const struct pg_stmt insert_parked = {
+    "insert_parked", "INSERT INTO dead_letter (grp, topic, key, lane, entry, seq, "
+                     "command_id, type, reason, detail, attempts, build,"
+                     " envelope, id, correlationid, replayed, parked_ms)"
+                     " SELECT $1, topic, key, lane, entry, seq, command_id, type, "
+                     "reason, detail, attempts, $2, envelope, id, correlationid,"
+                     " replayed, $3::bigint"
+                     " FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], "
+                     "$8::bigint[], $9::uuid[], $10::text[], $11::text[],"
+                     "  $12::text[], $13::bigint[], $14::text[], $15::text[],"
+                     "  $16::text[], $17::boolean[]) WITH ORDINALITY"
+                     "  AS x(topic, key, lane, entry, seq, command_id, type, reason, "
+                     "detail, attempts, envelope, id, correlationid, replayed, n) ORDER BY n"};
 
 bool parked_has(const struct worker *w, enum topic topic, struct str key)
 {
@@ -107,7 +107,7 @@ static struct str envelope_json(const struct envelope *e, struct arena *arena)
     return buf_view(&text);
 }
 
-enum { PARKED_COLUMNS = 13 };
+enum { PARKED_COLUMNS = 14 };
 
 static void put_parked(struct pg_array *a, const struct item *item, struct arena *arena)
 {
@@ -135,6 +135,7 @@ static void put_parked(struct pg_array *a, const struct item *item, struct arena
     pg_array_text(&a[10], envelope_json(&envelope, arena));
     pg_array_text(&a[11], envelope.id);
     pg_array_text(&a[12], envelope.correlationid);
+    pg_array_bool(&a[13], item->message.replay);
 }
 
 /* A letter that fails again has its row. */
@@ -152,7 +153,7 @@ void parked_queue(struct worker *w, struct batch *b)
         return;
     static const enum pg_type types[PARKED_COLUMNS] = {PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8,
                                                        PG_UUID, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT8,
-                                                       PG_TEXT, PG_TEXT, PG_TEXT};
+                                                       PG_TEXT, PG_TEXT, PG_TEXT, PG_BOOL};
     struct pg_array a[PARKED_COLUMNS];
     struct pg_param params[3 + PARKED_COLUMNS] = {pg_text(str_of(w->group->name)),
                                                   pg_text(STR(DAYDREAM_BUILD)), pg_int(b->now)};

@@ -1,6 +1,6 @@
 /*
- * The statements of a rebuild. Each calls one function of migration 0012, which knows schemas and names;
- * here are only parameters.
+ * The statements of a rebuild. Each calls one function of migrations 0012 and 0024, which know schemas and
+ * names; here are only parameters.
  */
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
@@ -24,6 +24,7 @@ static const struct pg_stmt lock_live = {
     "rebuild_lock_live",
     "SELECT topic, part, seq FROM consumer_offset WHERE grp = $1 ORDER BY topic, part FOR UPDATE"};
 static const struct pg_stmt analyze = {"rebuild_analyze", "SELECT rebuild_analyze($1, $2::text[])"};
+static const struct pg_stmt owed = {"rebuild_owed", "SELECT rebuild_owed($1)"};
 static const struct pg_stmt swap = {"rebuild_swap", "SELECT rebuild_swap($1, $2::bigint)"};
 static const struct pg_stmt end = {"rebuild_end", "SELECT rebuild_end($1, $2, $3, $4::bigint)"};
 static const struct pg_stmt hash = {"rebuild_hash", "SELECT n, hash FROM rebuild_hash($1, $2)"};
@@ -128,6 +129,7 @@ err store_analyze(struct pg *pg, const struct group *group, struct arena *arena)
 err store_swap(struct pg *pg, const char *group)
 {
     struct pg_param params[] = {pg_text(str_of(group)), pg_int(clock_ms())};
+    pg_queue(pg, &owed, 1, params, NULL, NULL);
     pg_queue(pg, &swap, 2, params, NULL, NULL);
     pg_sync(pg, NULL, NULL);
     return pg_wait(pg, SWAP_MS);

@@ -32,7 +32,8 @@ static const struct pg_stmt read_requests = {
 
 static const struct pg_stmt read_letters = {
     "read_letters",
-    "SELECT d.n, d.lane, d.seq, d.entry, coalesce(d.envelope, '{}'), d.corrected, c.data, d.reason"
+    "SELECT d.n, d.lane, d.seq, d.entry, coalesce(d.envelope, '{}'), d.corrected, c.data, d.reason,"
+    " d.replayed"
     " FROM dead_letter d LEFT JOIN parked_correction c ON c.grp = d.grp AND c.topic = d.topic"
     "  AND c.key = d.key AND c.n = d.n AND c.corrected = d.corrected"
     " WHERE d.grp = $1 AND d.topic = $2 AND d.key = $3 AND d.state = 'parked' ORDER BY d.n LIMIT $4::bigint"};
@@ -102,6 +103,14 @@ static struct entry *entry_of_letter(struct worker *w, const struct request *req
     return entry;
 }
 
+static void stays(struct item *item, const char *reason, struct str detail)
+{
+    item->fate = ITEM_PARK;
+    item->poison = true;
+    item->park_reason = reason;
+    item->park_detail = detail;
+}
+
 /* When an event was written stands in the log only, and read models keep it. UNAVAILABLE: nobody can tell. */
 static err look_up_time(struct worker *w, struct entry *entry)
 {
@@ -114,17 +123,32 @@ static err look_up_time(struct worker *w, struct entry *entry)
     return OK;
 }
 
-static void stays(struct item *item, const char *reason, struct str detail)
+static err set_time(struct worker *w, struct item *item)
 {
-    item->fate = ITEM_PARK;
-    item->poison = true;
-    item->park_reason = reason;
-    item->park_detail = detail;
+    err e = look_up_time(w, item->entry);
+    if (e.code != ERR_UNAVAILABLE)
+        return e;
+    stays(item, "log-unreadable", arena_str(w->arena, str_of(err_text(e))));
+    return OK;
 }
 
 /* What could not be stored as it came was changed on the way into dead_letter, and nobody may act upon it;
- * data can be corrected, an envelope cannot. A fact that does not come in time is no answer here: the message
- * waits on. */
+ * data can be corrected, an envelope cannot. An event that this build has no handler for is read by another
+ * build of the group, which parked it. A fact that does not come in time is no answer here: the message waits
+ * on. */
+static err check_letter(struct worker *w, struct item *item, struct str reason)
+{
+    if (item->fate == ITEM_SKIP)
+        stays(item, "unknown-type", item->entry->envelope.type);
+    if (item->fate == ITEM_LATE)
+        stays(item, "fact-late", STR("a fact of another aggregate did not arrive in time"));
+    if (str_is(reason, "unreadable-envelope"))
+        stays(item, "unreadable-envelope", STR("the envelope could not be stored as it came"));
+    if (str_is(reason, "unreadable-bytes") && !item->letter->corrected)
+        stays(item, "unreadable-bytes", STR("the data could not be stored as it came"));
+    return item->fate == ITEM_HANDLE && !item->entry->command ? set_time(w, item) : OK;
+}
+
 static err item_of_letter(struct worker *w, const struct request *request, const struct pg_result *r, int row,
                           struct item **ret)
 {
@@ -134,18 +158,8 @@ static err item_of_letter(struct worker *w, const struct request *request, const
         (struct letter){pg_get_int(r, row, 0), (int)pg_get_int(r, row, 5), request->id, request->key, false};
     gather_item(w, entry_of_letter(w, request, r, row), request->at, item);
     item->letter = letter;
-    err e = item->fate == ITEM_HANDLE && !item->entry->command ? look_up_time(w, item->entry) : OK;
-    if (e.code == ERR_UNAVAILABLE)
-        stays(item, "log-unreadable", arena_str(w->arena, str_of(err_text(e))));
-    else
-        TRY(e);
-    if (item->fate == ITEM_LATE)
-        stays(item, "fact-late", STR("a fact of another aggregate did not arrive in time"));
-    if (str_is(pg_get_str(r, row, 7), "unreadable-envelope"))
-        stays(item, "unreadable-envelope", STR("the envelope could not be stored as it came"));
-    if (str_is(pg_get_str(r, row, 7), "unreadable-bytes") && !letter->corrected)
-        stays(item, "unreadable-bytes", STR("the data could not be stored as it came"));
-    return OK;
+    item->message.replay = pg_get_bool(r, row, 8);
+    return check_letter(w, item, pg_get_str(r, row, 7));
 }
 
 /* ---- one message ---- */
@@ -165,7 +179,7 @@ static err begin_try(struct worker *w, struct item *item, bool *ret_open)
     TRY(pg_call(w->pg, &note_try, 3, params, &r));
     w->trying = *letter;
     *ret_open = pg_rows(r) > 0;
-    if (*ret_open && pg_get_int(r, 0, 0) > TRIES)
+    if (*ret_open && item->fate != ITEM_PARK && pg_get_int(r, 0, 0) > TRIES)
         stays(item, "crash",
               arena_printf(w->arena, "its handler ended %d times while it was tried again", TRIES));
     if (FAULT(RETRY_NOTED))

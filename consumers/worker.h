@@ -167,8 +167,9 @@ void registry_stand_down(struct worker *w, err e);
 /* replay.c */
 /* Reads which ranges are to be handled again; forgets those that are passed. */
 err replay_load(struct worker *w) _must_use_;
-/* Marks an event that was handled before (commands are not concerned), and passes over it when its range or
- * types do not ask for it. */
+/* Marks an event of a lane that was handled before (commands are not concerned), and passes over it when its
+ * range or types do not ask for it. What is retried was not: its offset has passed it, its effects are due.
+ */
 void replay_mark(const struct worker *w, struct item *item);
 /* Whether a partition may be read now: no faster than its replay allows. */
 bool replay_may_read(const struct partition *p);

@@ -162,7 +162,8 @@ static const struct check checks[] = {
      {"fsck_parked_effects",
       "SELECT format('%s %s %s: message %s is %s and caused %s', d.grp, d.topic, d.key, d.n, d.state, e.type)"
       " FROM dead_letter d JOIN event_log e ON e.correlationid = d.correlationid AND e.causationid = d.id"
-      " AND e.source = d.grp WHERE d.state IN ('parked', 'discarded') AND d.correlationid <> ''"},
+      " AND e.source = d.grp WHERE d.state IN ('parked', 'discarded') AND NOT d.replayed AND d.correlationid "
+      "<> ''"},
      false},
     {"I10 stock",
      "stock is the sum of its movements",

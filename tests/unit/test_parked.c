@@ -262,3 +262,48 @@ Test(parked, a_life_whose_handler_came_back_does_not_count)
     runner_stop(r);
     bus_stop(&s);
 }
+
+/* A message of that user as it lies in dead_letter; the worker of this process has its partition. */
+static const char *lay(struct bus *s, const char *lane, const char *type, const char *reason)
+{
+    const char *key = key_of(s, uuid_v7(clock_ms()));
+    bus_sql(s,
+            "INSERT INTO dead_letter (grp, topic, key, lane, seq, type, reason, envelope, parked_ms)"
+            " VALUES ('cart', 'carts', '%s', '%s', 1, '%s', '%s', '{\"specversion\":\"1.0\",\"id\":\"%s\","
+            "\"source\":\"cart\",\"type\":\"%s\",\"partitionkey\":\"%s\",\"data\":\"{}\"}', 0)",
+            key, lane, type, reason, key_of(s, uuid_v7(clock_ms())), type, key);
+    return key;
+}
+
+/* The newer build of the group parked it; this one has no handler, and must not say that it is handled. */
+Test(parked, an_event_that_this_build_does_not_know_stays)
+{
+    struct bus s = runner_bus(1);
+    const char *unknown = lay(&s, "event", "cart.new-thing.v1", "poison"),
+               *unread = lay(&s, "event", "cart.cleared.v1", "poison");
+    struct runner *r = runner_start(&cart_group, "one");
+    ctl_expect(&s, 1, "1 stay: unknown-type", "bus dlq retry cart carts %s", unknown);
+    ctl_expect(&s, 1, "1 stay: unknown-type", "bus dlq retry cart carts %s", unread);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE state = 'parked' AND attempts = 1"),
+                 2);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
+/* What cannot be handled as it lies is not handled because processes ended while it was looked at. */
+Test(parked, an_envelope_that_was_changed_stays_what_it_is)
+{
+    struct bus s = runner_bus(1);
+    const char *key = lay(&s, "event", "cart.cleared.v1", "unreadable-envelope");
+    bus_sql(&s,
+            "INSERT INTO parked_action (action, grp, topic, part, key, actor, asked_ms, trying, tries)"
+            " SELECT 'retry', grp, topic, 0, key, 'ops', 0, n, 3 FROM dead_letter WHERE key = '%s'",
+            key);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM parked_action WHERE done_ms IS NOT NULL", 1);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE reason = 'unreadable-envelope'"
+                               " AND state = 'parked'"),
+                 1);
+    runner_stop(r);
+    bus_stop(&s);
+}

@@ -363,3 +363,29 @@ Test(rebuild, a_retried_event_has_its_time_also_when_it_is_archived)
     runner_stop(r);
     bus_stop(&s);
 }
+
+/* What the new model parks was handled before, unless it was parked before: then its effects are still due.
+ */
+Test(rebuild, what_it_parks_has_had_its_effects_unless_it_waited)
+{
+    struct bus s = runner_bus(1);
+    struct uuid waits = uuid_v7(clock_ms()), handled = uuid_v7(clock_ms()), hat = uuid_v7(clock_ms());
+    struct runner *r = runner_start(&reports_group, "one");
+    spoil(&s, uuid_str(waits, s.arena).p);
+    sell(&s, waits, hat, "hat");
+    confirm(&s, waits);
+    sell(&s, handled, hat, "hat");
+    confirm(&s, handled);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter WHERE state = 'parked'", 2);
+    runner_expect(&s, "SELECT units FROM product_sales", 1);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE replayed"), 0);
+    cr_expect_eq(rebuild("reports", false), REBUILD_OK);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE NOT replayed"), 2);
+    spoil(&s, uuid_str(handled, s.arena).p);
+    cr_expect_eq(rebuild("reports", false), REBUILD_OK);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE replayed"), 2);
+    cr_expect_eq(rebuild("reports", false), REBUILD_OK);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter WHERE replayed"), 2);
+    runner_stop(r);
+    bus_stop(&s);
+}

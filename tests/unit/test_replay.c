@@ -4,11 +4,14 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "bus/base/clock.h"
 #include "consumers/replay.h"
+#include "tests/support/ctl.h"
 #include "tests/support/history.h"
+#include "tests/support/indigestible.h"
 #include "tests/support/runner.h"
 
 enum { ORDERS = 150 };
@@ -50,9 +53,18 @@ static void caught_up(struct story *s)
                   0);
 }
 
+/* The workers of this process cannot digest that key from now on; NULL: any. */
+static void spoil(struct story *s, const char *key)
+{
+    struct str path = arena_printf(s->bus.arena, "%s/poison", servers_dir(s->bus.servers));
+    indigestible(path.p, key ? key : "nobody", key ? "bad" : NULL);
+    setenv("FAULT_POISON", path.p, 1);
+}
+
 static struct story begin(void)
 {
     struct story s = {.bus = runner_bus(3)};
+    spoil(&s, NULL);
     s.history = (struct history){.pg = bus_pg(&s.bus), .arena = arena_new((size_t)64 << 20), .state = 1};
     history_add(&s.history, ORDERS);
     s.runner = runner_start(&seer, "one");
@@ -210,5 +222,93 @@ Test(replay, a_time_is_the_first_event_not_before_it)
         39);
     cr_assert_eq(replay_ask(&(struct replay_options){.group = "payments", .from = "1", .forced = true}), 1,
                  "one at a time");
+    finish(&s);
+}
+
+/* An event that this group parks; returns its key, which lies in that partition. */
+static const char *park_event(struct story *s, int part)
+{
+    struct order_confirmed e = {.order_number = STR("1"), .currency = STR("CLP")};
+    struct str key;
+    do
+        key = uuid_str(e.order_id = e.user_id = uuid_v7(clock_ms()), s->bus.arena);
+    while (partition_of(key) != part);
+    spoil(s, key.p);
+    struct event event = event_new(&message_types[ORDER_CONFIRMED], STR("orders"), key,
+                                   codec_encode(&shape_order_confirmed, &e, s->bus.arena), s->bus.arena);
+    eventlog_queue(s->bus.pg, &event, 1, s->bus.arena);
+    pg_sync(s->bus.pg, NULL, NULL);
+    bus_must(pg_wait(s->bus.pg, 5000));
+    caught_up(s);
+    cr_assert_eq(
+        bus_query(&s->bus, "SELECT count(*) FROM dead_letter WHERE state = 'parked' AND key = '%s'", key.p),
+        1);
+    spoil(s, NULL);
+    return key.p;
+}
+
+/* A replay that is under way in that partition, and the worker knows of it. */
+static void open_replay(struct story *s, int part, int to, const char *types)
+{
+    bus_sql(&s->bus,
+            "INSERT INTO replay VALUES ('reports', 'orders', %d, 1, %d, 1000000, '%s', 0, 0);"
+            "UPDATE consumer_offset SET epoch = epoch + 1, owner = NULL, lease_until = NULL",
+            part, to, types);
+    runner_expect(&s->bus, "SELECT count(*) FROM consumer_offset WHERE topic = 'orders' AND owner = 'one'",
+                  3);
+}
+
+/* It has never been handled, whatever range is handled again around it: it has its effects now. */
+static void retry_beside(struct story *s, int part, int to, const char *types)
+{
+    const char *key = park_event(s, part);
+    int64_t before = effects(s), seen = atomic_load(&first);
+    open_replay(s, part, to, types);
+    ctl_expect(&s->bus, 0, "1 handled", "bus dlq retry reports orders %s", key);
+    cr_expect_eq(atomic_load(&first), seen + 1);
+    cr_expect_eq(effects(s), before + 2, "an event and a job");
+}
+
+Test(replay, what_is_retried_beside_it_has_its_effects)
+{
+    struct story s = begin();
+    retry_beside(&s, 0, 1000000, "");
+    finish(&s);
+}
+
+Test(replay, what_is_retried_behind_its_range_is_handled)
+{
+    struct story s = begin();
+    retry_beside(&s, 1, 10, "");
+    finish(&s);
+}
+
+Test(replay, what_is_retried_and_not_of_its_types_is_handled)
+{
+    struct story s = begin();
+    retry_beside(&s, 2, 1000000, "order.placed");
+    finish(&s);
+}
+
+/* An event that was handled once and is parked when it is handled again: a retry repeats no effect. */
+Test(replay, what_it_has_parked_has_had_its_effects)
+{
+    struct story s = begin();
+    int64_t before = effects(&s);
+    static const struct pg_stmt any = {"any", "SELECT partitionkey FROM event_log WHERE topic = 'orders' AND"
+                                              " part = 0 AND type = 'order.confirmed.v1' LIMIT 1"};
+    struct pg_result *r;
+    bus_must(pg_call(s.bus.pg, &any, 0, NULL, &r));
+    const char *key = arena_cstr(s.bus.arena, pg_get_str(r, 0, 0));
+    pg_result_free(r);
+    spoil(&s, key);
+    send_back(&s, 0, 1, 1000000, "", 0);
+    passed(&s);
+    cr_assert_eq(bus_query(&s.bus, "SELECT count(*) FROM dead_letter WHERE reason = 'poison'"), 1);
+    cr_expect_null(strstr(ctl_run(&s.bus, "bus fsck")->text, "I8 effects"), "its effects are no finding");
+    spoil(&s, NULL);
+    ctl_expect(&s.bus, 0, "1 handled", "bus dlq retry reports orders %s", key);
+    cr_expect_eq(atomic_load(&again), confirmed(&s, "part = 0"));
+    cr_expect_eq(effects(&s), before);
     finish(&s);
 }

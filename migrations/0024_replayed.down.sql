@@ -1,0 +1,2 @@
+DROP FUNCTION rebuild_owed(text);
+ALTER TABLE dead_letter DROP COLUMN replayed;
