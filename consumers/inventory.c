@@ -222,6 +222,7 @@ static enum answer adjust_stock(struct batch *b, const struct stock_adjust *c)
 {
     const struct movement_type *type = movement_type(c->movement_type);
     struct stock *stock = find_stock(b, c->product_id);
+    int64_t expected = batch_message(b)->expected_version;
     enum answer refused = check_adjust(b, c, type);
     if (refused != ANSWER_DONE)
         return refused;
@@ -229,6 +230,9 @@ static enum answer adjust_stock(struct batch *b, const struct stock_adjust *c)
         return not_yet(b, TOPIC_STOCK, batch_message(b)->key);
     if (!stock)
         return reject(b, ERR_NOT_FOUND, "There is no such product.");
+    if (expected && expected != stock->version)
+        return reject(b, ERR_STALE, "The stock has changed meanwhile; its version is %lld now.",
+                      (long long)stock->version);
     int64_t difference = c->quantity * type->sign;
     if (stock->quantity + difference < stock->reserved)
         return reject(b, ERR_CONFLICT, "On hand are %lld, of which %lld are held for orders.",

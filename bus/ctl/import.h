@@ -10,7 +10,8 @@ struct import_row {
     int64_t n; /* place in the file, from 1 */
     struct product_create product;
     struct uuid existing; /* product of that sku; nil: none */
-    int64_t stock_difference;
+    bool unopened;        /* it is there, its stock is not yet */
+    int64_t stock_version, stock_difference;
     struct str refused; /* why; absent while it is good */
     struct uuid command, adjustment;
     bool accepted;

@@ -6,6 +6,7 @@
 #include "bus/ctl/publish.h"
 
 #include <assert.h>
+#include <inttypes.h>
 
 #include "bus/base/clock.h"
 #include "bus/base/conf.h"
@@ -68,6 +69,8 @@ static err envelope_make(struct ctl *ctl, const struct seal_key *master, const s
         .client = CLIENT,
         .idempotencykey = o->idempotencykey,
         .fingerprint = o->idempotencykey.p ? fingerprint(master, o, arena) : STR_NONE,
+        .expectedversion =
+            o->expected_version ? arena_printf(arena, "%" PRId64, o->expected_version) : STR_NONE,
     };
     return check_data(type, ret->data, arena);
 }

@@ -11,6 +11,7 @@ struct outgoing {
     enum message message;
     struct str key;            /* partition key; STR_NONE: the command's own id */
     struct str idempotencykey; /* STR_NONE: none */
+    int64_t expected_version;  /* of what it changes, which is refused in any other (412); 0: whichever */
     /* The struct of the message, in the arena. For commands that make a person or an aggregate of their own,
      * id is it. */
     const void *(*make)(struct ctl *ctl, struct uuid id, const void *what, struct arena *arena);

@@ -3,6 +3,10 @@
  * front to back, in windows of rows: look up their skus, publish creates, updates and stock adjustments, wait
  * for the results. A window never holds one sku twice, so a later row of the same product meets the effect of
  * the earlier one. Memory is bounded by the file (at most 64 MB, mapped) and one window.
+ *
+ * Stock is adjusted by a difference, which says nothing without the stock it was computed from: the command
+ * names that stock's version, and is void for any other. Who runs the import again before the first one was
+ * handled publishes the same command once more, or one of which at most one can have an effect.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,11 +14,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/money.h"
 #include "bus/ctl/import.h"
 
-enum { FILE_MAX = 64 << 20, WINDOW = 64, WINDOW_MEMORY = 64 << 20, RESULT_MS = 30000 };
+enum {
+    FILE_MAX = 64 << 20,
+    WINDOW = 64,
+    WINDOW_MEMORY = 64 << 20,
+    RESULT_MS = 30000,
+    OPENED_MS = 10000,
+    LOOK_MS = 100
+};
 
 struct import {
     struct ctl *ctl;
@@ -23,7 +35,8 @@ struct import {
     struct import_row rows[WINDOW];
     size_t n;
     int64_t accepted, refused;
-    struct buf report; /* --json */
+    int64_t patience_ms; /* for stock that is not opened yet */
+    struct buf report;   /* --json */
     struct json json;
 };
 
@@ -31,10 +44,21 @@ struct import {
 
 static const struct pg_stmt select_products = {
     "ctl_import_products",
-    "SELECT p.sku, p.id, coalesce(s.quantity, 0) FROM product p"
-    " LEFT JOIN stock s ON s.product_id = p.id WHERE NOT p.is_deleted AND p.sku = ANY($1::text[])"};
+    "SELECT p.sku, p.id, s.version, s.quantity FROM product p LEFT JOIN stock s ON s.product_id = p.id"
+    " WHERE NOT p.is_deleted AND p.sku = ANY($1::text[])"};
 
-static err look_up(struct import *import)
+static void take_product(struct import_row *row, const struct pg_result *result, int at)
+{
+    row->existing = pg_get_uuid(result, at, 1);
+    row->unopened = row->product.has_stock && pg_is_null(result, at, 2);
+    if (!row->product.has_stock || row->unopened)
+        return;
+    row->stock_version = pg_get_int(result, at, 2);
+    row->stock_difference = row->product.stock - pg_get_int(result, at, 3);
+}
+
+/* ret: there are products whose stock is not opened yet. */
+static err look(struct import *import, bool *ret)
 {
     _cleanup_(pg_result_freep) struct pg_result *result = NULL;
     struct pg_array skus = pg_array(import->arena, PG_TEXT, (int)import->n);
@@ -43,15 +67,34 @@ static err look_up(struct import *import)
             pg_array_text(&skus, import->rows[i].product.sku);
     const struct pg_param params[] = {pg_array_param(&skus)};
     TRY(pg_call(import->ctl->pg, &select_products, 1, params, &result));
+    *ret = false;
     for (int at = 0; at < pg_rows(result); at++)
         for (size_t i = 0; i < import->n; i++) {
             struct import_row *row = &import->rows[i];
             if (row->refused.p || !str_eq(row->product.sku, pg_get_str(result, at, 0)))
                 continue;
-            row->existing = pg_get_uuid(result, at, 1);
-            if (row->product.has_stock)
-                row->stock_difference = row->product.stock - pg_get_int(result, at, 2);
+            take_product(row, result, at);
+            *ret |= row->unopened;
         }
+    return OK;
+}
+
+/* A product's stock is opened by an event of its creation, a moment after that was answered: what is not
+ * there is not 0. Where the wait was in vain once, nobody opens stock now, and it is not waited for again. */
+static err look_up(struct import *import)
+{
+    int64_t until = clock_mono_ms() + import->patience_ms;
+    bool unopened;
+    TRY(look(import, &unopened));
+    while (unopened && !ctl_stop && clock_mono_ms() < until) {
+        clock_sleep_ms(LOOK_MS);
+        TRY(look(import, &unopened));
+    }
+    if (unopened)
+        import->patience_ms = 0;
+    for (size_t i = 0; i < import->n; i++)
+        if (import->rows[i].unopened)
+            import->rows[i].refused = STR("its stock is not opened yet; import it again later");
     return OK;
 }
 
@@ -107,6 +150,19 @@ static const void *make_adjust(struct ctl *ctl, struct uuid id, const void *what
     return message;
 }
 
+/* One key for one difference of one state of the stock. */
+static struct outgoing adjustment(const struct import_row *row, struct str product, struct arena *arena)
+{
+    return (struct outgoing){.message = STOCK_ADJUST,
+                             .key = product,
+                             .idempotencykey =
+                                 arena_printf(arena, "import:%.*s:%" PRId64 ":%" PRId64, STR_ARG(product),
+                                              row->stock_version, row->stock_difference),
+                             .expected_version = row->stock_version,
+                             .make = make_adjust,
+                             .what = row};
+}
+
 /* What one row asks for. A row whose data the catalogue would not take is refused alone. */
 static err publish_row(struct import *import, struct import_row *row)
 {
@@ -115,9 +171,9 @@ static err publish_row(struct import *import, struct import_row *row)
                                 .key = update ? uuid_str(row->existing, import->arena) : STR_NONE,
                                 .make = update ? make_update : make_create,
                                 .what = row}};
-    list[1] =
-        (struct outgoing){.message = STOCK_ADJUST, .key = list[0].key, .make = make_adjust, .what = row};
     size_t n = update && row->stock_difference ? 2 : 1;
+    if (n == 2)
+        list[1] = adjustment(row, list[0].key, import->arena);
     err e = ctl_publish(import->ctl, list, n, import->arena);
     if (e.code == ERR_INVALID || e.code == ERR_MALFORMED)
         row->refused = arena_str(import->arena, str_of(err_text(e)));
@@ -309,7 +365,8 @@ enum ctl_exit run_import(struct ctl *ctl)
     struct import *import = arena_new_of(ctl->arena, struct import);
     _cleanup_(arena_freep) struct arena *arena = arena_new(WINDOW_MEMORY);
     const char *currency = ctl_option(ctl, "currency");
-    *import = (struct import){.ctl = ctl, .arena = arena, .report = buf_new(ctl->arena, 4096)};
+    *import = (struct import){
+        .ctl = ctl, .arena = arena, .patience_ms = OPENED_MS, .report = buf_new(ctl->arena, 4096)};
     import->currency = currency ? str_of(currency) : conf_str(SET_DEFAULT_CURRENCY);
     import->json = json_on(&import->report);
     json_open(&import->json, '{');

@@ -3,10 +3,13 @@
  * published stays in its lane and can be looked at.
  */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/json.h"
 #include "bus/codec.h"
@@ -49,6 +52,36 @@ static struct run *ctl(const char *words)
     cr_assert(pipe);
     run->text[fread(run->text, 1, sizeof(run->text) - 1, pipe)] = 0;
     int status = pclose(pipe);
+    run->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return run;
+}
+
+/* The same, but it gets the signal once `there` says so: what it does without is not waited for. */
+static struct run *ctl_ended(int signal_number, bool (*there)(void), const char *words)
+{
+    struct run *run = arena_new_of(bus.arena, struct run);
+    struct str command = arena_printf(bus.arena, "exec %s/daydreamctl %s 2>&1", DAYDREAM_BIN_DIR, words);
+    int ends[2], status;
+    cr_assert_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execl("/bin/sh", "sh", "-c", command.p, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    int64_t until = clock_mono_ms() + 30000;
+    while (!there() && clock_mono_ms() < until)
+        clock_sleep_ms(10);
+    cr_assert(there(), "%s did not come that far", words);
+    kill(pid, signal_number);
+    for (ssize_t n;
+         (n = read(ends[0], run->text + strlen(run->text), sizeof(run->text) - 1 - strlen(run->text))) > 0;)
+        ;
+    close(ends[0]);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
     run->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     return run;
 }
@@ -273,12 +306,18 @@ Test(ctl, every_kind_of_damage_is_found)
 
 /* ---- import ---- */
 
-static struct run *import(const char *text, const char *options)
+/* The words that import such a file. */
+static const char *file_of(const char *text, const char *options)
 {
     struct str path = arena_printf(bus.arena, "%s/products.json", servers_dir(bus.servers));
     FILE *file = fopen(path.p, "we");
     cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
-    return ctl(arena_printf(bus.arena, "import %s %s", path.p, options).p);
+    return arena_printf(bus.arena, "import %s %s", path.p, options).p;
+}
+
+static struct run *import(const char *text, const char *options)
+{
+    return ctl(file_of(text, options));
 }
 
 Test(ctl, rows_that_cannot_be_taken_are_refused_one_by_one)
@@ -315,6 +354,61 @@ Test(ctl, files_that_are_no_list_are_refused)
     expect(import("[]", "--currency XXX"), 2, "not known");
     expect(ctl("import /nonexistent.json"), 1, "cannot read");
     expect(ctl("import /dev/null"), 1, "not a file");
+}
+
+#define CUP "018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6"
+static const char cups[] = "[{\"sku\": \"CUP\", \"title\": \"Taza\", \"price\": 4990, \"stock\": 100}]";
+static size_t awaited;
+
+static void a_cup_in_the_catalogue(void)
+{
+    bus_sql(&bus, "INSERT INTO product (id, slug, name, sku, price, currency, is_active, is_featured,"
+                  " is_deleted, version, created_ms, updated_ms) VALUES ('" CUP
+                  "', 'taza', 'Taza', 'CUP', 4990, 'CLP', true, false, false, 1, 1, 1)");
+}
+
+static bool adjustments_are_there(void)
+{
+    size_t n;
+    lane_entries_of(TOPIC_STOCK, &n);
+    return n >= awaited;
+}
+
+/* The import is killed while it waits for its results, and there are no consumers: the row stays as it is. */
+static struct envelope adjustment(size_t n)
+{
+    awaited = n;
+    ctl_ended(SIGKILL, adjustments_are_there, file_of(cups, ""));
+    return lane_entries_of(TOPIC_STOCK, &n)[awaited - 1].envelope;
+}
+
+Test(ctl, stock_is_booked_once_however_often_the_import_is_run)
+{
+    a_cup_in_the_catalogue();
+    bus_sql(&bus,
+            "INSERT INTO stock VALUES ('" CUP "', '00000000-0000-7000-8000-000000000001', 50, 0, 3, 1)");
+    struct envelope first = adjustment(1), again = adjustment(2);
+    cr_assert_eq(json_member_int(first.data, "quantity", 0, bus.arena), 50);
+    cr_assert(str_eq(first.id, again.id), "the same difference of the same stock is the same command");
+    cr_assert(str_is(first.expectedversion, "3"), "and is void for any other");
+    bus_sql(&bus, "UPDATE stock SET quantity = 40, version = 4");
+    struct envelope next = adjustment(3);
+    cr_assert(!str_eq(first.id, next.id));
+    cr_assert_eq(json_member_int(next.data, "quantity", 0, bus.arena), 60);
+    cr_assert(str_is(next.expectedversion, "4"));
+}
+
+Test(ctl, stock_that_is_not_opened_yet_is_not_taken_for_none)
+{
+    size_t n;
+    a_cup_in_the_catalogue();
+    struct run *run = import(cups, "");
+    expect(run, 1, "CUP: its stock is not opened yet");
+    expect(run, 1, "0 accepted, 1 refused");
+    lane_entries_of(TOPIC_STOCK, &n);
+    cr_assert_eq(n, 0);
+    lane_entries_of(TOPIC_CATALOG, &n);
+    cr_assert_eq(n, 0, "a row is taken as a whole");
 }
 
 Test(ctl, schedules_are_checked_before_they_are_stored)
