@@ -300,7 +300,9 @@ static err wait_turn(struct pg *pg, const volatile bool *stop)
         TRY(pg_call(pg, &take_turn, 1, &key, &turn));
         if (pg_get_bool(turn, 0, 0))
             return OK;
-        if (clock_mono_ms() >= until || (stop && *stop))
+        if (stop && *stop)
+            return FAIL(UNAVAILABLE, "archiving was stopped");
+        if (clock_mono_ms() >= until)
             return FAIL(CONFLICT, "somebody else is archiving");
         clock_sleep_ms(backoff_ms(i, 10, TURN_PAUSE_MS));
     }

@@ -16,7 +16,7 @@ enum ctl_exit {
     CTL_OK = 0,
     CTL_FINDINGS = 1,       /* it worked and found something, or it was refused */
     CTL_USAGE = 2,          /* the words make no sense */
-    CTL_INFRASTRUCTURE = 3, /* a server does not answer */
+    CTL_INFRASTRUCTURE = 3, /* a server does not answer, or a signal came before the end */
 };
 
 struct ctl_option {

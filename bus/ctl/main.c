@@ -231,7 +231,8 @@ static void print_help(FILE *to, bool settings)
     for (const struct verb *verb = verbs; verb->name; verb++)
         print_verb(to, verb);
     fprintf(to, "\nEverywhere: --json (machine-readable output where there is any), --help\n"
-                "Exit: 0 well, 1 findings or refusals, 2 usage, 3 a server does not answer\n");
+                "Exit: 0 well, 1 findings or refusals, 2 usage, 3 a server does not answer, or stopped "
+                "before the end\n");
     if (settings) {
         fprintf(to, "\nSettings, from the environment or DAYDREAM_HOME/env:\n");
         conf_print(to, false, false);

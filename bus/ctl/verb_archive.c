@@ -61,7 +61,10 @@ static err archive(struct ctl *ctl, struct json *j, int64_t before)
     struct log_period *list;
     size_t n;
     TRY(archive_closed(ctl->pg, before, ctl->arena, &list, &n));
-    for (size_t i = 0; i < n && !ctl_stop; i++) {
+    for (size_t i = 0; i < n; i++) {
+        if (ctl_stop)
+            return FAIL(UNAVAILABLE, "stopped before %.*s; the same command goes on there",
+                        STR_ARG(list[i].name));
         if (ctl_option(ctl, "dry-run"))
             TRY(archive_measure(ctl->pg, &list[i], ctl->arena));
         else
@@ -180,7 +183,9 @@ static err verify(struct ctl *ctl, struct json *j, int64_t *ret_bad)
     TRY(archive_list(ctl->pg, ctl->arena, &files, &n));
     json_key(j, "findings");
     json_open(j, '[');
-    for (size_t i = 0; i < n && !ctl_stop; i++) {
+    for (size_t i = 0; i < n; i++) {
+        if (ctl_stop)
+            return FAIL(UNAVAILABLE, "stopped when %zu of %zu files were read", i, n);
         *ret_bad += !verify_file(ctl, j, &files[i], i ? &files[i - 1] : NULL, page);
         events += files[i].last_seq - files[i].first_seq + 1;
         ctl_progress("files", (int64_t)i + 1, (int64_t)n);

@@ -56,20 +56,28 @@ static void decode_event(struct decode *d, const struct event *event)
         d->older += newest != type;
 }
 
+/* What was not read may be what cannot be read: part of the log is no answer. */
+static err go_on(const struct decode *d)
+{
+    return ctl_stop ? FAIL(UNAVAILABLE, "stopped when %" PRId64 " of %" PRId64 " events were read", d->done,
+                           d->total)
+                    : OK;
+}
+
 static err decode_partition(struct decode *d, const struct head *head)
 {
     struct event *events;
-    for (int64_t after = 0; after < head->seq && !ctl_stop;) {
+    for (int64_t after = 0; after < head->seq;) {
         size_t n;
+        TRY(go_on(d));
         arena_reset(d->arena);
         TRY(eventlog_read(d->ctl->pg, head->topic, head->part, after, PAGE, d->arena, &events, &n));
         if (n == 0)
             return FAIL(INTERNAL, "%s.%02d ends at %" PRId64 ", its head is %" PRId64,
                         topic_name(head->topic), head->part, after, head->seq);
-        for (size_t i = 0; i < n && events[i].seq <= head->seq; i++)
+        for (size_t i = 0; i < n && events[i].seq <= head->seq; i++, d->done++)
             decode_event(d, &events[i]);
         after = events[n - 1].seq;
-        d->done += (int64_t)n;
         ctl_progress("events", d->done < d->total ? d->done : d->total - 1, d->total);
     }
     return OK;
@@ -82,7 +90,7 @@ static err decode_all(struct decode *d)
     TRY(eventlog_heads(d->ctl->pg, d->ctl->arena, &heads, &n));
     for (size_t i = 0; i < n; i++)
         d->total += heads[i].seq;
-    for (size_t i = 0; i < n && !ctl_stop; i++)
+    for (size_t i = 0; i < n; i++)
         TRY(decode_partition(d, &heads[i]));
     if (n)
         ctl_progress("events", d->total, d->total);

@@ -314,7 +314,10 @@ static err import_file(struct import *import)
     struct str object;
     enum json_kind kind;
     TRY(enter_list(&in));
-    for (int64_t n = 1; !ctl_stop; n++) {
+    for (int64_t n = 1;; n++) {
+        if (ctl_stop)
+            return FAIL(UNAVAILABLE, "stopped before row %" PRId64 "; import the file again",
+                        n - (int64_t)import->n);
         TRY(json_next(&in, &first, &more, NULL));
         if (!more)
             break;

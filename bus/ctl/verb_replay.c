@@ -68,8 +68,8 @@ static err look_on(struct ctl *ctl)
         TRY(look(ctl, &done, &total));
     }
     if (total > 0)
-        fprintf(stderr, "daydreamctl: the replay of %s goes on by itself\n", ctl->args[0]);
-    else if (isatty(STDERR_FILENO) && first)
+        return FAIL(UNAVAILABLE, "stopped before its end; the replay of %s goes on by itself", ctl->args[0]);
+    if (isatty(STDERR_FILENO) && first)
         ctl_progress("replaying", first, first);
     return OK;
 }

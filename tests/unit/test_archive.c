@@ -4,6 +4,7 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -14,7 +15,7 @@
 #include "bus/base/conf.h"
 #include "bus/base/fault.h"
 #include "bus/migrate.h"
-#include "tests/support/bus.h"
+#include "tests/support/ctl.h"
 
 static struct bus bus;
 static int ana, berta;
@@ -384,4 +385,40 @@ Test(archive, files_of_another_builds_topics_are_shown_and_verified)
     cr_assert_eq(ctl("", "bus archive ls", "future.0"), 0);
     cr_assert_eq(ctl("", "bus archive ls --json", "\"topic\":\"later\""), 0);
     cr_assert_eq(ctl("", "bus archive verify", "0 findings in 2 files"), 0);
+}
+
+static void expect_stopped(const char *table, const char *words, const char *lie)
+{
+    struct ctl_run *run = ctl_signalled_at(&bus, SIGTERM, table, "%s", words);
+    cr_assert_eq(run->status, 3, "%s: exit %d, %s", words, run->status, run->text);
+    cr_assert(strstr(run->text, "stopped"), "%s", run->text);
+    cr_assert_not(strstr(run->text, lie), "%s", run->text);
+}
+
+Test(archive, what_is_stopped_before_its_end_does_not_say_that_all_is_well)
+{
+    bus_commit(&bus, bus.pg, "ana", 300);
+    expect_stopped("event_partition", "bus archive --before 2100-01-01T00:00:00Z", "300 events");
+    cr_assert_eq(in_log(), 300);
+    archive_all();
+    expect_stopped("event_archive", "bus archive verify", "0 findings");
+    expect_stopped("event_archive", "bus archive verify --json", "\"findings\"");
+}
+
+static bool asks_for_its_turn(struct bus *b)
+{
+    return bus_query(b, "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                        " AND query LIKE 'SELECT pg_try_advisory_lock%%'") > 0;
+}
+
+Test(archive, who_is_stopped_while_he_waits_for_his_turn_does_not_blame_the_other)
+{
+    static const struct pg_stmt take = {"take", "SELECT pg_advisory_lock(7235939)"};
+    struct pg *busy = bus_pg(&bus);
+    bus_commit(&bus, bus.pg, "ana", 20);
+    bus_must(pg_call(busy, &take, 0, NULL, NULL));
+    struct ctl_run *run =
+        ctl_signalled(&bus, SIGTERM, asks_for_its_turn, "bus archive --before 2100-01-01T00:00:00Z");
+    cr_assert_eq(run->status, 3, "exit %d, %s", run->status, run->text);
+    cr_assert(strstr(run->text, "stopped"), "%s", run->text);
 }

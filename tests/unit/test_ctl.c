@@ -6,15 +6,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/json.h"
 #include "bus/codec.h"
 #include "bus/lane.h"
-#include "tests/support/bus.h"
+#include "tests/support/ctl.h"
 
 static struct bus bus;
 static struct relay *relay;
@@ -39,54 +36,12 @@ static void stop(void)
 
 TestSuite(ctl, .init = start, .fini = stop, .timeout = 120);
 
-struct run {
-    int status;
-    char text[1 << 16]; /* standard output and standard error */
-};
-
-static struct run *ctl(const char *words)
+static struct ctl_run *ctl(const char *words)
 {
-    struct run *run = arena_new_of(bus.arena, struct run);
-    struct str command = arena_printf(bus.arena, "%s/daydreamctl %s 2>&1", DAYDREAM_BIN_DIR, words);
-    FILE *pipe = popen(command.p, "r");
-    cr_assert(pipe);
-    run->text[fread(run->text, 1, sizeof(run->text) - 1, pipe)] = 0;
-    int status = pclose(pipe);
-    run->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return run;
+    return ctl_run(&bus, "%s", words);
 }
 
-/* The same, but it gets the signal once `there` says so: what it does without is not waited for. */
-static struct run *ctl_ended(int signal_number, bool (*there)(void), const char *words)
-{
-    struct run *run = arena_new_of(bus.arena, struct run);
-    struct str command = arena_printf(bus.arena, "exec %s/daydreamctl %s 2>&1", DAYDREAM_BIN_DIR, words);
-    int ends[2], status;
-    cr_assert_eq(pipe(ends), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        execl("/bin/sh", "sh", "-c", command.p, (char *)NULL);
-        _exit(127);
-    }
-    close(ends[1]);
-    int64_t until = clock_mono_ms() + 30000;
-    while (!there() && clock_mono_ms() < until)
-        clock_sleep_ms(10);
-    cr_assert(there(), "%s did not come that far", words);
-    kill(pid, signal_number);
-    for (ssize_t n;
-         (n = read(ends[0], run->text + strlen(run->text), sizeof(run->text) - 1 - strlen(run->text))) > 0;)
-        ;
-    close(ends[0]);
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    run->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return run;
-}
-
-static void expect(const struct run *run, int status, const char *text)
+static void expect(const struct ctl_run *run, int status, const char *text)
 {
     cr_assert_eq(run->status, status, "exit %d: %s", run->status, run->text);
     cr_assert(strstr(run->text, text), "'%s' is not in: %s", text, run->text);
@@ -143,7 +98,7 @@ Test(ctl, migrations_go_down_and_up)
 
 Test(ctl, settings_are_shown_without_secrets)
 {
-    struct run *run = ctl("config");
+    struct ctl_run *run = ctl("config");
     expect(run, 0, "SUPERUSER_EMAIL");
     cr_assert(!strstr(run->text, "una clave larga") && !strstr(run->text, "AAECAw"));
     expect(ctl("faults"), 0, "relay.rebuild");
@@ -255,13 +210,44 @@ Test(ctl, the_whole_log_is_read_with_this_build)
                             "\"more\":[1]}");
     expect(ctl("bus decode"), 0, "1 events, 0 of older majors, 0 unreadable");
     log_event(STOCK_OPENED, "{\"product_id\":\"nobody\",\"quantity\":3}");
-    struct run *run = ctl("bus decode");
+    struct ctl_run *run = ctl("bus decode");
     expect(run, 1, "stock.opened.v1");
     expect(run, 1, "2 events, 0 of older majors, 1 unreadable");
     cr_assert_not(strstr(run->text, "nobody"));
     expect(ctl("bus decode --json"), 1, "\"unreadable_events\":1");
     bus_sql(&bus, "UPDATE event_log SET type = 'stock.opened.v9' WHERE seq = 2 AND topic = 'stock'");
     expect(ctl("bus decode"), 1, "does not know the type");
+}
+
+/* It is what says before a release that the new build can read everything. */
+Test(ctl, a_log_that_was_read_in_part_is_not_found_readable)
+{
+    log_event(CART_CLEARED, "{\"user_id\":\"018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6\"}");
+    log_event(STOCK_OPENED, "{\"product_id\":\"nobody\",\"quantity\":3}");
+    struct ctl_run *run = ctl_signalled_at(&bus, SIGTERM, "event_log", "bus decode");
+    expect(run, 3, "stopped when 1 of 2 events were read");
+    cr_assert_not(strstr(run->text, "unreadable"), "%s", run->text);
+    run = ctl_signalled_at(&bus, SIGINT, "event_log", "bus decode --json");
+    expect(run, 3, "stopped when 1 of 2");
+    cr_assert_not(strstr(run->text, "\"unreadable_events\""), "%s", run->text);
+}
+
+static bool a_replay_is_asked_for(struct bus *b)
+{
+    return bus_query(b, "SELECT count(*) FROM replay") > 0;
+}
+
+/* Without the signal it ends well when the group is through, and a script relies on that. */
+Test(ctl, a_replay_that_is_not_looked_on_to_its_end_did_not_end_well)
+{
+    log_event(PAYMENT_VOID_REQUESTED, "{\"order_id\":\"018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6\"}");
+    bus_sql(
+        &bus,
+        "INSERT INTO consumer_offset (grp, topic, part, seq, ms) VALUES ('payments', 'payments', %d, 1, 1)",
+        partition_of(STR("key")));
+    struct ctl_run *run =
+        ctl_signalled(&bus, SIGTERM, a_replay_is_asked_for, "bus replay payments --from 1 --allow-effects");
+    expect(run, 3, "the replay of payments goes on by itself");
 }
 
 /* ---- fsck ---- */
@@ -298,7 +284,7 @@ Test(ctl, every_kind_of_damage_is_found)
     bus_sql(
         &bus,
         "INSERT INTO stock VALUES (gen_random_uuid(), '00000000-0000-7000-8000-000000000001', 5, 2, 1, 1)");
-    struct run *run = ctl("bus fsck --full");
+    struct ctl_run *run = ctl("bus fsck --full");
     static const char *const found[] = {"I2 log", "I4 offsets", "I1 commands", "I10 stock", "I10 holds"};
     for (size_t i = 0; i < sizeof(found) / sizeof(*found); i++)
         expect(run, 1, found[i]);
@@ -315,14 +301,14 @@ static const char *file_of(const char *text, const char *options)
     return arena_printf(bus.arena, "import %s %s", path.p, options).p;
 }
 
-static struct run *import(const char *text, const char *options)
+static struct ctl_run *import(const char *text, const char *options)
 {
     return ctl(file_of(text, options));
 }
 
 Test(ctl, rows_that_cannot_be_taken_are_refused_one_by_one)
 {
-    struct run *run =
+    struct ctl_run *run =
         import("{\"total\": 5, \"products\": ["
                "{\"sku\": \"A-1\", \"title\": \"Uno\", \"price\": 9.99},"
                "{\"sku\": \"A-2\", \"price\": 9},"
@@ -356,6 +342,20 @@ Test(ctl, files_that_are_no_list_are_refused)
     expect(ctl("import /dev/null"), 1, "not a file");
 }
 
+Test(ctl, an_import_that_is_stopped_says_where)
+{
+    struct buf list = buf_new(bus.arena, 4096);
+    buf_lit(&list, "[");
+    for (int i = 1; i <= 100; i++)
+        buf_printf(&list, "%s{\"sku\": \"A-%d\", \"title\": \"Sin precio\"}", i > 1 ? "," : "", i);
+    buf_lit(&list, "]");
+    const char *words = file_of(arena_str(bus.arena, buf_view(&list)).p, "");
+    struct ctl_run *run = ctl_signalled_at(&bus, SIGTERM, "product", "%s", words);
+    expect(run, 3, "0 accepted, 64 refused");
+    expect(run, 3, "stopped before row 65");
+    expect(ctl(words), 1, "0 accepted, 100 refused");
+}
+
 #define CUP "018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6"
 static const char cups[] = "[{\"sku\": \"CUP\", \"title\": \"Taza\", \"price\": 4990, \"stock\": 100}]";
 static size_t awaited;
@@ -367,8 +367,9 @@ static void a_cup_in_the_catalogue(void)
                   "', 'taza', 'Taza', 'CUP', 4990, 'CLP', true, false, false, 1, 1, 1)");
 }
 
-static bool adjustments_are_there(void)
+static bool adjustments_are_there(struct bus *unused)
 {
+    (void)unused;
     size_t n;
     lane_entries_of(TOPIC_STOCK, &n);
     return n >= awaited;
@@ -378,7 +379,7 @@ static bool adjustments_are_there(void)
 static struct envelope adjustment(size_t n)
 {
     awaited = n;
-    ctl_ended(SIGKILL, adjustments_are_there, file_of(cups, ""));
+    ctl_signalled(&bus, SIGKILL, adjustments_are_there, "%s", file_of(cups, ""));
     return lane_entries_of(TOPIC_STOCK, &n)[awaited - 1].envelope;
 }
 
@@ -402,7 +403,7 @@ Test(ctl, stock_that_is_not_opened_yet_is_not_taken_for_none)
 {
     size_t n;
     a_cup_in_the_catalogue();
-    struct run *run = import(cups, "");
+    struct ctl_run *run = import(cups, "");
     expect(run, 1, "CUP: its stock is not opened yet");
     expect(run, 1, "0 accepted, 1 refused");
     lane_entries_of(TOPIC_STOCK, &n);
