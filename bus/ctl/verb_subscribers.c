@@ -229,7 +229,9 @@ enum ctl_exit run_subscribers_ls(struct ctl *ctl)
 static const struct pg_stmt forget_rows = {
     "ctl_forget", "WITH s AS (DELETE FROM subscriber WHERE name = $1::text RETURNING name),"
                   " o AS (DELETE FROM consumer_offset WHERE grp = 'ext:' || (SELECT name FROM s)),"
-                  " m AS (DELETE FROM member WHERE grp = 'ext:' || (SELECT name FROM s))"
+                  " m AS (DELETE FROM member WHERE grp = 'ext:' || (SELECT name FROM s)),"
+                  " d AS (DELETE FROM group_detached WHERE grp IN (SELECT n FROM s, unnest(ARRAY[name,"
+                  "  'ext:' || name]) n))"
                   " SELECT count(*) FROM s"};
 
 static void no_matter(void *data, const struct redis_reply *reply)

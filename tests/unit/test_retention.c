@@ -9,6 +9,7 @@
 #include "bus/archive.h"
 #include "bus/base/clock.h"
 #include "bus/base/metrics.h"
+#include "tests/support/ctl.h"
 #include "tests/support/runner.h"
 
 enum { STEP = 500 };
@@ -189,6 +190,43 @@ Test(retention, an_operator_decides_for_good)
     snprintf(command, sizeof(command), "%s/daydreamctl bus attach cart", DAYDREAM_BIN_DIR);
     cr_assert_eq(system(command), 0);
     cr_assert_eq(bus_query(&bus, DETACHED("cart")), 0);
+}
+
+/* It is called as `bus subscribers ls` shows it; its offsets stand under another name. */
+Test(retention, an_operator_detaches_a_subscriber_by_its_name)
+{
+    struct relay_budget none = {0};
+    bus_sql(&bus, "INSERT INTO subscriber (name, kind) VALUES ('invoices', 'library'), ('granted', 'redis')");
+    offset("ext:invoices", false);
+    run_shop(4, &none);
+    ctl_expect(&bus, 0, "ext:invoices is detached on 1 partitions", "bus detach invoices");
+    cr_assert_eq(bus_query(&bus, DETACHED("ext:invoices")), 1);
+    run_shop(1, &none);
+    cr_assert_lt(bus_stream_check(&bus, TOPIC_CATALOG, 0), 3 * STEP);
+    ctl_expect(&bus, 0, "\"group\":\"ext:invoices\"", "bus attach invoices --json");
+    ctl_expect(&bus, 0, "detached", "bus detach ext:invoices");
+    ctl_expect(&bus, 0, "detached", "bus detach granted");
+    cr_assert_eq(bus_query(&bus, DETACHED("granted")), 1);
+    ctl_expect(&bus, 0, "", "bus subscribers forget invoices");
+    ctl_expect(&bus, 0, "", "bus subscribers forget granted");
+    cr_assert_eq(bus_query(&bus, "SELECT count(*) FROM group_detached"), 0, "whoever has the name next");
+}
+
+Test(retention, nobody_is_detached_by_a_name_that_nobody_has)
+{
+    struct relay_budget none = {0};
+    bus_sql(&bus, "INSERT INTO subscriber (name, kind) VALUES ('granted', 'redis')");
+    ctl_expect(&bus, 1, "nothing to detach granted from", "bus detach granted");
+    bus_must(relay_sweep(relay, NULL));
+    run_shop(1, &none);
+    ctl_expect(&bus, 1, "there is no group or subscriber partner", "bus detach partner");
+    cr_assert_eq(bus_query(&bus, "SELECT count(*) FROM group_detached"), 0);
+    ctl_expect(&bus, 1, "partner is not detached", "bus attach partner");
+    bus_redis_do(&bus, "XGROUP CREATE evt:{catalog.00} partner 0");
+    ctl_expect(&bus, 0, "partner is detached", "bus detach partner"); /* the relay has not seen it yet */
+    cr_assert_eq(bus_query(&bus, DETACHED("partner")), 1);
+    ctl_expect(&bus, 0, "partner is attached again", "bus attach partner");
+    ctl_expect(&bus, 1, "partner is not detached", "bus attach partner");
 }
 
 /* What a stream that is made anew must have, and where a quiet stream stands, may be in the archive by then.
