@@ -206,6 +206,27 @@ home_prepare() {
     exec 8>&-
 }
 
+# --- what runs -------------------------------------------------------------------------------------------------------
+
+# The supervisor's program, which alone can stop a home: made when a build was cleaned away, or of another preset.
+need_supervisor() { [ -x "$bin/daydream-supervise" ] || TARGET=daydream-supervise "$root/compose/build" "$preset"; }
+
+# programs_of DAYDREAM_HOME HOME, programs_of exe FOLDER: our programs that work in that home, or are of that folder, a
+# line each.
+programs_of() {
+    local process exe of
+    for process in /proc/[0-9]*; do
+        exe=$(readlink "$process/exe" 2>/dev/null) || continue
+        [[ $exe == */daydream* ]] || continue
+        of=$(tr '\0' '\n' <"$process/environ" 2>/dev/null | sed -n 's/^DAYDREAM_HOME=//p') || continue
+        case $1 in
+        exe) [[ $exe == "$2"/* ]] || continue ;;
+        *) [ "$of" = "$2" ] || continue ;;
+        esac
+        echo "  ${process#/proc/} $exe (home ${of:-not given})"
+    done
+}
+
 # Removes what home_prepare and the processes have made, and nothing else. The home must be down.
 home_clean() (
     cd "$home"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A stranger's day with compose/: a home with a space in its path and somebody's files in it is brought up, loses each
-# of its processes and its supervisor to kill -9, comes back each time, goes down and is cleaned away.
+# of its processes and its supervisor to kill -9, comes back each time, goes down and is cleaned away; another one is
+# cleaned away while it runs, from a tree whose programs are gone.
 # Uses the programs of DAYDREAM_PRESET (default dev).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,7 +10,14 @@ export DAYDREAM_HOME="$work/my home" DAYDREAM_PRESET=${DAYDREAM_PRESET:-dev}
 unset REDIS_URL DATABASE_URL
 
 fail() { echo "FAILED: $*"; tail -n 5 "$DAYDREAM_HOME"/log/*.log; exit 1; }
-trap 'compose/down; rm -rf "$work"' EXIT
+leave() { # the programs of a home are ended also when its tree cannot do it any more
+    local h
+    for h in "$work"/*/; do
+        [ ! -d "$h/run" ] || DAYDREAM_HOME=${h%/} "build/$DAYDREAM_PRESET/bin/daydream-supervise" stop
+    done
+    rm -rf "$work"
+}
+trap leave EXIT
 
 free_port() { (. compose/lib.sh && free_port); }
 ready() { curl -sf -o "$work/body" "http://127.0.0.1:$PORT/health/detailed"; }
@@ -22,6 +30,17 @@ until_within() {
     until "$@"; do
         [ $SECONDS -lt $deadline ] || fail "not within its time: $*"
         sleep 0.02
+    done
+}
+# Nobody works in this home any more. Servers write their title over their environment, but stay in their folder.
+nobody_in() {
+    local link pid
+    for link in /proc/[0-9]*; do
+        pid=${link#/proc/}
+        case $(cat "$link/comm" 2>/dev/null) in
+        daydream*) ! grep -qzxF "DAYDREAM_HOME=$1" "$link/environ" 2>/dev/null || fail "process $pid is left in $1" ;;
+        redis-server | postgres) [[ $(readlink "$link/cwd") != "$1"/* ]] || fail "server $pid is left in $1" ;;
+        esac
     done
 }
 came_back() { local now; now=$(pid_of "$1") && [ -n "$now" ] && [ "$now" != "$2" ]; }
@@ -54,13 +73,34 @@ echo "the supervisor came back"
 
 compose/down || fail "down"
 if ready; then fail "somebody answers after down"; fi
-for link in /proc/[0-9]*/environ; do
-    if { tr "\0" "\n" <"$link"; } 2>/dev/null | grep -qxF "DAYDREAM_HOME=$DAYDREAM_HOME"; then
-        pid=${link#/proc/} pid=${pid%/environ}
-        case $(cat "/proc/$pid/comm") in daydream-* | redis-server | postgres) fail "process $pid is left" ;; esac
-    fi
-done
+nobody_in "$DAYDREAM_HOME"
 # shellcheck source=/dev/null
 (. compose/lib.sh && home_clean)
 [ "$(cd "$DAYDREAM_HOME" && find . -type f | sort | tr '\n' ' ')" = './log/notes.txt ./photo.txt ' ] ||
     fail "clean left or took too much: $(find "$DAYDREAM_HOME")"
+
+# A tree of its own, since cleaning takes its build along.
+tree="$work/a tree" DAYDREAM_HOME="$work/second"
+export DAYDREAM_HOME
+mkdir -p "$tree/build/$DAYDREAM_PRESET/bin"
+git ls-files -z | xargs -0 cp --parents -t "$tree"
+cp "build/$DAYDREAM_PRESET/bin"/daydream{ctl,-api,-consumers,-producers,-supervise} "$tree/build/$DAYDREAM_PRESET/bin"
+up_from_tree() (
+    # shellcheck source=/dev/null
+    . "$tree/compose/lib.sh"
+    home_open
+    home_prepare
+    "$bin/daydream-supervise" run --detach "${supervise_args[@]}"
+)
+
+up_from_tree || fail "up from a tree of its own"
+said=$(DAYDREAM_HOME=$work/third "$tree/compose/clean" 2>&1) && fail "clean of another home took the programs of $DAYDREAM_HOME"
+[[ $said == *"$DAYDREAM_HOME"* ]] || fail "clean does not say who runs from build/: $said"
+[ -x "$tree/build/$DAYDREAM_PRESET/bin/daydream-api" ] || fail "clean of another home removed the programs that run"
+ready || fail "clean of another home stopped this one"
+rm "$tree/build/$DAYDREAM_PRESET/bin/daydream-supervise"
+"$tree/compose/clean" || fail "clean of a running home"
+nobody_in "$DAYDREAM_HOME"
+[ ! -e "$DAYDREAM_HOME" ] || fail "clean left $(find "$DAYDREAM_HOME")"
+[ ! -e "$tree/build" ] || fail "clean left the build"
+echo "a running home is stopped before it is cleaned away"
