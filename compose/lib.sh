@@ -26,8 +26,11 @@ home_open() {
     mkdir -p "$home/log" "$home/run"
 }
 
+# Quotes around a value are no part of it.
+unquoted() { case $1 in \"*\" | \'*\') printf '%s\n' "${1:1:-1}" ;; *) printf '%s\n' "$1" ;; esac; }
+
 # The value of a key in the home's env file; empty when it is not there.
-env_get() { [ ! -f "$home/env" ] || sed -n "s/^$1=//p" "$home/env" | tail -n 1; }
+env_get() { [ ! -f "$home/env" ] || unquoted "$(sed -n "/^$1=/{s///p;q}" "$home/env")"; }
 
 # Sets a key in the home's env file; all other lines stay. A crash leaves the old or the new file, whole.
 env_set() {
@@ -44,12 +47,14 @@ env_load() {
     while IFS= read -r line; do
         [[ $line =~ ^[A-Z][A-Z0-9_]*= ]] || continue
         key=${line%%=*}
-        [ -n "${!key+x}" ] || export "$line"
+        [ -n "${!key+x}" ] || export "$key=$(unquoted "${line#*=}")"
     done <"$home/env"
 }
 
 # random N: N letters and digits.
 random() { local s; s=$(head -c $(($1 * 4 + 64)) /dev/urandom | base64 -w 0 | tr -dc A-Za-z0-9); echo "${s:0:$1}"; }
+
+in_production() { [ "${ENVIRONMENT:-$(env_get ENVIRONMENT)}" = production ]; }
 
 # A secret: from the environment, from the env file, or made by "$@" (never in production) and kept.
 secret() {
@@ -57,7 +62,7 @@ secret() {
     shift
     value=${!key:-$(env_get "$key")}
     if [ -z "$value" ]; then
-        [ "${ENVIRONMENT:-}" != production ] || die "$key must be given when ENVIRONMENT=production"
+        ! in_production || die "$key must be given when ENVIRONMENT=production"
         value=$("$@")
     fi
     env_set "$key" "$value"
@@ -97,8 +102,11 @@ make_postgres_url() {
     echo "postgresql://daydream:$(random 24)@127.0.0.1:$(free_port)/daydream"
 }
 
-# True when the address in use is the one of the server this home runs itself.
-own_redis() { [ -f "$home/redis/url" ] && [ "$(cat "$home/redis/url")" = "${REDIS_URL:-}" ]; }
+# True when the address in use is the one of the server this home runs itself; that of Redis with or without its password.
+address_of() { local rest=${1#*://}; echo "${rest##*@}"; }
+own_redis() {
+    [ -f "$home/redis/url" ] && [ "$(address_of "$(cat "$home/redis/url")")" = "$(address_of "${REDIS_URL:-}")" ]
+}
 own_postgres() { [ -f "$home/postgres/url" ] && [ "$(cat "$home/postgres/url")" = "${DATABASE_URL:-}" ]; }
 port_of() { local rest=${1##*@}; rest=${rest##*//}; rest=${rest#*:}; echo "${rest%%/*}"; }
 
@@ -120,7 +128,35 @@ maxmemory-policy noeviction
 save ""
 aclfile users.acl
 END
-    [ -e "$home/redis/users.acl" ] || (umask 077 && : >"$home/redis/users.acl") # who was granted access, see docs/subscribing.md
+}
+
+# In production Redis has to ask who speaks. From the first such start on this home's own one has a password, which
+# redis/url carries and env repeats; while it runs, it has what it has.
+guard_redis() {
+    local url new=$home/redis/url.new
+    url=$(cat "$home/redis/url")
+    if in_production && [[ $url != *@* ]] && home_runs; then
+        say "$home runs without a password for its Redis: compose/down, and up again, for production"
+    elif in_production && [[ $url != *@* ]]; then
+        url="redis://:$(random 48)@${url#redis://}"
+        (umask 077 && echo "$url" >"$new" && mv "$new" "$home/redis/url")
+    fi
+    env_set REDIS_URL "$url"
+    export REDIS_URL=$url
+}
+
+# Who may use Redis: the default user, by the password in REDIS_URL if it has one, and whom somebody granted access
+# (docs/subscribing.md). Redis writes this file too.
+write_users() {
+    local users=$home/redis/users.acl hash
+    [ -e "$users" ] || (umask 077 && : >"$users")
+    [[ $REDIS_URL == redis://:*@* ]] && ! home_runs || return 0
+    hash=${REDIS_URL#redis://:}
+    hash=$(printf %s "${hash%@*}" | sha256sum | cut -d ' ' -f 1)
+    ! grep -q "^user default on .*#$hash " "$users" || return 0
+    (umask 077
+     { grep -v '^user default ' "$users" || true; echo "user default on #$hash ~* &* +@all"; } >"$users.new")
+    mv "$users.new" "$users"
 }
 
 # PostgreSQL refuses root: then its files belong to, and it runs as, the user postgres.
@@ -195,7 +231,9 @@ home_prepare() {
     env_load
     supervise_args=()
     if own_redis; then
+        guard_redis
         write_redis_conf
+        write_users
         supervise_args+=(--redis "$(port_of "$REDIS_URL")")
     fi
     if own_postgres; then
@@ -227,14 +265,17 @@ programs_of() {
     done
 }
 
+# Does a supervisor work in this home?
+home_runs() { [[ $(programs_of DAYDREAM_HOME "$home") == */daydream-supervise* ]]; }
+
 # Removes what home_prepare and the processes have made, and nothing else. The home must be down.
 home_clean() (
     cd "$home"
     if [ -f redis/url ]; then
-        rm -rf redis/{url,redis.conf,users.acl,redis.sock,appendonlydir,dump.rdb}
+        rm -rf redis/{url,url.new,redis.conf,users.acl,users.acl.new,redis.sock,appendonlydir,dump.rdb}
     fi
     if [ -f postgres/url ]; then
-        rm -rf postgres/{data,data.new,url}
+        rm -rf postgres/{data,data.new,url,url.new}
     fi
     for name in postgres redis migrate consumers producers api superuser seed announce supervise; do
         rm -f "log/$name.log" "run/$name.pid"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A stranger's day with compose/: a home with a space in its path and somebody's files in it is brought up, loses each
-# of its processes and its supervisor to kill -9, comes back each time, goes down and is cleaned away; another one is
-# cleaned away while it runs, from a tree whose programs are gone.
+# of its processes and its supervisor to kill -9, comes back each time, goes down and is cleaned away; others go
+# to production, and one is cleaned away while it runs, from a tree whose programs are gone.
 # Uses the programs of DAYDREAM_PRESET (default dev).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -43,6 +43,20 @@ nobody_in() {
         esac
     done
 }
+# A shop in production: its Redis lets nobody in without the password that compose/redis-cli knows.
+guarded() {
+    local url
+    url=$(cat "$DAYDREAM_HOME/redis/url")
+    [[ $url =~ ^redis://:[A-Za-z0-9]{32,}@127\.0\.0\.1:[0-9]+/0$ ]] || fail "no password in production: $url"
+    grep -qxF "REDIS_URL=$url" "$DAYDREAM_HOME/env" || fail "env has another REDIS_URL than redis/url"
+    [ "$(stat -c %a "$DAYDREAM_HOME/redis/url" "$DAYDREAM_HOME/redis/users.acl" | tr '\n' ' ')" = '600 600 ' ] ||
+        fail "others can read who may use Redis"
+    [[ $(redis-cli -p "$(. compose/lib.sh && port_of "$url")" ping 2>&1) == NOAUTH* ]] || fail "Redis lets everybody in"
+    [ "$(compose/redis-cli ping 2>&1)" = PONG ] || fail "compose/redis-cli: $(compose/redis-cli ping 2>&1)"
+    [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$PORT/health")" = 200 ] || fail "health"
+    curl -sf "http://127.0.0.1:$PORT/api/v1/products?limit=3" | grep -q '"sku"' || fail "no products"
+    compose/ctl bus lag >/dev/null || fail "bus lag"
+}
 came_back() { local now; now=$(pid_of "$1") && [ -n "$now" ] && [ "$now" != "$2" ]; }
 
 PORT=$(free_port)
@@ -57,6 +71,10 @@ compose/up --detach || fail "a second up on a running home"
 [ "$(stat -c %a "$DAYDREAM_HOME/env")" = 600 ] || fail "env can be read by others"
 [ "$(compose/redis-cli ping)" = PONG ] || fail "compose/redis-cli"
 [ "$(compose/psql -Atc 'SELECT 1')" = 1 ] || fail "compose/psql"
+compose/ctl events grant partner --types 'order.*' >"$work/granted" || fail "events grant"
+ENVIRONMENT=production compose/up --detach 2>"$work/said" || fail "up for production on a running home"
+grep -q 'runs without a password' "$work/said" || fail "up for production on a running home says nothing"
+[ "$(compose/redis-cli ping)" = PONG ] || fail "a password that the running Redis does not have"
 
 for name in redis postgres consumers producers api; do
     old=$(pid_of $name)
@@ -74,10 +92,42 @@ echo "the supervisor came back"
 compose/down || fail "down"
 if ready; then fail "somebody answers after down"; fi
 nobody_in "$DAYDREAM_HOME"
+
+# The same home goes to production: its Redis gets a password, who was granted access keeps it.
+was=$(cat "$DAYDREAM_HOME/redis/url")
+[[ $was != *@* ]] || fail "a password in development"
+ENVIRONMENT=production compose/up --detach || fail "up in production"
+guarded
+[ "$(compose/redis-cli acl whoami)" = default ] && compose/redis-cli acl list | grep -q '^user sub:partner on ' ||
+    fail "who was granted access lost it: $(compose/redis-cli acl list)"
+now=$(cat "$DAYDREAM_HOME/redis/url")
+[ "${now##*@}" = "${was#redis://}" ] || fail "another address: $was, $now"
+compose/down || fail "down in production"
+compose/up --detach || fail "up after production"
+[ "$(cat "$DAYDREAM_HOME/redis/url")" = "$now" ] || fail "another password"
+guarded
+compose/down || fail "down after production"
+echo "a home goes to production"
+
 # shellcheck source=/dev/null
 (. compose/lib.sh && home_clean)
 [ "$(cd "$DAYDREAM_HOME" && find . -type f | sort | tr '\n' ' ')" = './log/notes.txt ./photo.txt ' ] ||
     fail "clean left or took too much: $(find "$DAYDREAM_HOME")"
+
+# A shop that is in production from the first moment, by its env file, which is not only ours.
+export DAYDREAM_HOME="$work/production"
+mkdir "$DAYDREAM_HOME"
+echo ENVIRONMENT=production >"$DAYDREAM_HOME/env"
+said=$(compose/up --detach 2>&1) && fail "production without secrets"
+[[ $said == *'JWT_SECRET_KEY must be given'* ]] || fail "production without secrets: $said"
+JWT_SECRET_KEY=$(head -c 48 /dev/urandom | base64 -w 0) ENCRYPTION_KEY=$(head -c 32 /dev/urandom | base64 -w 0) \
+    SUPERUSER_EMAIL=owner@example.com SUPERUSER_PASSWORD='a good one' compose/up --detach || fail "up of a new shop in production"
+guarded
+compose/down || fail "down of the new shop"
+(. compose/lib.sh && home_clean)
+[ "$(cd "$DAYDREAM_HOME" && find . -type f) $(cat "$DAYDREAM_HOME/env")" = './env ENVIRONMENT=production' ] ||
+    fail "clean left or took too much: $(find "$DAYDREAM_HOME")"
+echo "a new shop begins in production"
 
 # A tree of its own, since cleaning takes its build along.
 tree="$work/a tree" DAYDREAM_HOME="$work/second"
