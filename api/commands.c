@@ -166,16 +166,18 @@ static void look(struct poll *poll, outcome_fn *fn)
         respond_error(poll->req, e);
 }
 
-/* [] or [[id, fields]] */
+/* [] or [[id, fields]]. An id beyond 2^63 is no time, so nothing can be called late beside it. */
 static void on_oldest(void *data, const struct redis_reply *reply)
 {
     struct poll *poll = data;
     int64_t seq;
     bool array = reply && reply->kind == REDIS_ARRAY;
     poll->lane_empty = array && reply->n == 0;
-    if (array && !poll->lane_empty)
-        array = reply->items[0].n > 0 &&
-                !failed(entry_id_parse(reply->items[0].items[0].text, &poll->oldest_ms, &seq));
+    if (array && !poll->lane_empty) {
+        array = reply->items[0].n > 0;
+        if (array && failed(entry_id_parse(reply->items[0].items[0].text, &poll->oldest_ms, &seq)))
+            poll->oldest_ms = 0;
+    }
     if (!array)
         respond_error(poll->req, FAIL(UNAVAILABLE, "the lane cannot be read"));
     else

@@ -68,15 +68,19 @@ err entry_id_parse(struct str text, int64_t *ret_ms, int64_t *ret_seq)
     return OK;
 }
 
-/* One [id, fields]; fields are nil when the entry was deleted while it was pending. */
+/* One [id, fields]; fields are nil when the entry was deleted while it was pending. Redis counts to 2^64, and
+ * whoever writes such an id once makes all that follow on the lane alike: of a command nothing but the text
+ * of its id is used, and an event that the log cannot have is as good as damaged. */
 static err entry_read(const struct redis_reply *item, struct arena *arena, struct entry *ret)
 {
     if (item->kind != REDIS_ARRAY || item->n != 2 || item->items[0].kind != REDIS_STRING)
         return FAIL(REDIS_REFUSED, "not a stream entry");
     struct envelope envelope;
-    TRY(entry_id_parse(item->items[0].text, &ret->ms, &ret->seq));
+    bool numbered = !failed(entry_id_parse(item->items[0].text, &ret->ms, &ret->seq));
+    if (!numbered)
+        ret->ms = ret->seq = 0;
     ret->entry = arena_str(arena, item->items[0].text);
-    ret->broken = failed(envelope_read(&item->items[1], &envelope));
+    ret->broken = failed(envelope_read(&item->items[1], &envelope)) || (!numbered && !ret->command);
     if (!ret->broken)
         ret->envelope = envelope_copy(&envelope, arena);
     return OK;

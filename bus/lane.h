@@ -24,10 +24,10 @@ struct entry {
     enum topic topic;
     int part;
     bool command;
-    int64_t ms, seq;  /* of the entry id */
+    int64_t ms, seq;  /* of the entry id; 0 when it is beyond what these hold */
     struct str entry; /* its text */
     struct envelope envelope;
-    bool broken; /* the entry's fields cannot be read as an envelope */
+    bool broken; /* the entry's fields cannot be read as an envelope, or it has the id of no event */
 };
 
 /* Parses a reply of XREAD/XREADGROUP over several streams into entries (arena copies). Nil reply: n = 0. */

@@ -32,6 +32,7 @@ struct stream {
     bool stopped;        /* told about STREAM_AHEAD */
     int64_t length;      /* as probed; -1: not a stream */
     int64_t first, tail; /* seq of the first and last entry as probed, 0 without entries */
+    char last_id[48];    /* as probed: ids of Redis are unsigned, and may be none of ours */
     int64_t trimmed;     /* up to here nothing is left to trim */
     bool strangers;      /* the last probe showed groups that are not mirrors */
 };

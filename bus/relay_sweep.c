@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
@@ -87,8 +88,11 @@ static enum stream_state probe_read(struct stream *stream, const struct redis_re
         return str_is(reply->items[0].text, "missing") ? STREAM_MISSING : STREAM_BROKEN;
     stream->known = true;
     stream->length = redis_integer(&reply->items[2], -1);
-    if (failed(entry_id_parse(reply->items[1].text, &stream->last_ms, &stream->last)))
+    snprintf(stream->last_id, sizeof(stream->last_id), "%.*s", STR_ARG(reply->items[1].text));
+    if (failed(entry_id_parse(reply->items[1].text, &stream->last_ms, &stream->last))) {
+        stream->last_ms = stream->last = 0;
         return STREAM_BROKEN;
+    }
     if (stream->last == 0 && stream->last_ms == 0)
         return STREAM_MISSING;
     if (stream->length == 0)
@@ -223,14 +227,14 @@ static err set_broken_aside(struct relay *relay)
         if (stream->state != STREAM_BROKEN)
             continue;
         log_error("a stream is not a part of the log; it is made anew", kv("stream", stream->name),
-                  kv("last", stream->last), kv("length", stream->length), kv("head", stream->head));
+                  kv("last", str_of(stream->last_id)), kv("length", stream->length),
+                  kv("head", stream->head));
         struct probe *probe = arena_new_of(relay->arena, struct probe);
         *probe = (struct probe){relay, stream};
         bool other_type = stream->length < 0;
         const struct str words[] = {
             STR("2"), str_of(stream->name), arena_printf(relay->arena, "%s:broken", stream->name),
-            other_type ? STR("")
-                       : arena_printf(relay->arena, "%" PRId64 "-%" PRId64, stream->last_ms, stream->last),
+            other_type ? STR("") : str_of(stream->last_id),
             other_type ? STR("") : arena_printf(relay->arena, "%" PRId64, stream->length)};
         redis_script_send(relay->redis, &set_aside_script, on_set_aside, probe, 5, words);
     }

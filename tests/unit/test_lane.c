@@ -171,6 +171,28 @@ Test(lane, foreign_and_deleted_entries_are_told_apart)
     cr_assert(entries[1].broken && entries[1].ms == 5 && entries[1].seq == 2);
 }
 
+/* Redis counts to 2^64, and goes on from whatever id somebody wrote: one such entry must not hide the others.
+ */
+Test(lane, ids_beyond_2_63_hide_nothing)
+{
+    const struct redis_reply *reply;
+    struct entry *entries;
+    size_t n;
+    struct envelope e = command(NULL, NULL);
+    must(redis_callf(redis, &reply, "XADD %s 9223372036854775808-0 type cart.clear.v1", lane));
+    lane_publish(redis, &e, NULL, NULL);
+    must(redis_callf(redis, &reply, "XADD evt:{carts.01} 7-9223372036854775808 type cart.cleared.v1"));
+    must(redis_callf(redis, &reply, "XADD evt:{carts.03} 7-1 type cart.cleared.v1"));
+    must(redis_callf(redis, &reply, "XREAD STREAMS %s evt:{carts.01} evt:{carts.03} 0 0 0", lane));
+    must(lane_entries(reply, arena, &entries, &n));
+    cr_assert_eq(n, 4);
+    cr_expect(!entries[0].broken && str_is(entries[0].entry, "9223372036854775808-0"));
+    cr_expect(!entries[1].broken && str_eq(entries[1].envelope.id, e.id));
+    cr_expect_str_eq(entries[1].entry.p, "9223372036854775808-1");
+    cr_expect(entries[2].broken && entries[2].ms == 0 && entries[2].seq == 0, "no event has such a number");
+    cr_expect(!entries[3].broken && entries[3].seq == 1);
+}
+
 Test(lane, nothing_is_nothing)
 {
     const struct redis_reply *reply;

@@ -229,6 +229,23 @@ Test(relay, a_foreign_entry_is_thrown_out)
     sweep_until_level(8);
 }
 
+/* Ids of Redis are unsigned: what cannot be a number of the log is thrown out, and is looked at once for
+ * that.
+ */
+Test(relay, an_id_beyond_2_63_is_thrown_out)
+{
+    bus_commit(&bus, bus.pg, "ana", 4);
+    offset("cart", 0);
+    sweep();
+    bus_redis_do(&bus, "XADD evt:{carts.%02d} 9223372036854775808-1 type foreign", ana);
+    sweep_until_level(4);
+    bus_redis_do(&bus, "XADD evt:{carts.%02d} 18446744073709551615-18446744073709551615 type foreign", ana);
+    bus_commit(&bus, bus.pg, "ana", 4);
+    err e = relay_sweep(relay, NULL); /* may stumble over it before it looks */
+    cr_assert(!failed(e) || e.code == ERR_REDIS_REFUSED);
+    sweep_until_level(8);
+}
+
 Test(relay, a_stream_ahead_of_the_log_is_left_alone)
 {
     struct event *events = bus_commit(&bus, bus.pg, "ana", 4);

@@ -157,6 +157,60 @@ Test(edges, an_envelope_that_is_no_text_is_parked)
     bus_stop(&s);
 }
 
+static struct uuid user_of(int part)
+{
+    for (;;) {
+        char text[UUID_TEXT + 1];
+        struct uuid user = uuid_v7(clock_ms());
+        uuid_print(user, text);
+        if (partition_of(str_of(text)) == part)
+            return user;
+    }
+}
+
+/* Whoever can write to Redis can give an entry the id 2^63, and all that follow on the lane are beyond it. */
+Test(edges, an_id_that_no_number_holds_stops_no_lane)
+{
+    struct bus s = runner_bus(2);
+    struct uuid shirt = runner_product(&s, true);
+    bus_redis_do(&s, "XADD cmd:{carts.00} 9223372036854775808-0 type junk");
+    bus_redis_do(&s, "XADD cmd:{carts.01} 5-18446744073709551614 type junk");
+    for (int part = 0; part < 2; part++)
+        runner_publish(&s, runner_add_item(&s, user_of(part), shirt, 3));
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 2);
+    runner_expect(&s, "SELECT count(*) FROM dead_letter", 2);
+    for (int part = 0; part < 2; part++)
+        runner_publish(&s, runner_add_item(&s, user_of(part), shirt, 3));
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 4);
+    runner_stop(r);
+    for (int part = 0; part < 2; part++)
+        cr_expect_eq(bus_redis_do(&s, "XLEN cmd:{carts.%02d}", part)->integer, 0);
+    bus_stop(&s);
+}
+
+/* The same on a stream of events: the reader goes on from the log, and the relay makes the stream anew. */
+Test(edges, an_event_that_no_number_holds_stops_no_stream)
+{
+    enum { EVENTS = 5 };
+    struct bus s = runner_bus(1);
+    struct uuid hat = runner_product(&s, false);
+    bus_redis_do(&s, "XADD evt:{catalog.00} 9223372036854775808-1 type junk");
+    announce(&s, hat, EVENTS);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, "SELECT seq FROM consumer_offset WHERE grp = 'cart' AND topic = 'catalog'", EVENTS);
+    struct relay *relay = relay_new(s.redis, s.pg);
+    bus_must(relay_sweep(relay, NULL));
+    announce(&s, hat, EVENTS);
+    bus_must(relay_sweep(relay, NULL));
+    cr_expect_eq(bus_stream_check(&s, TOPIC_CATALOG, 0) > 0, true);
+    runner_expect(&s, "SELECT seq FROM consumer_offset WHERE grp = 'cart' AND topic = 'catalog'", 2 * EVENTS);
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter"), 0);
+    relay_free(relay);
+    runner_stop(r);
+    bus_stop(&s);
+}
+
 /* Thousands of parked keys after a bad release: the set grows by what comes, not by itself each time. */
 Test(edges, many_parked_keys_cost_what_they_are)
 {

@@ -363,6 +363,23 @@ Test(wait, an_old_entry_in_the_lane_keeps_hope)
     cr_expect_eq(poll_command(id, 0), 202, "the oldest entry is not late enough");
 }
 
+/* Somebody wrote an id beyond 2^63: those that follow on the lane say nothing about the time. */
+Test(wait, an_entry_whose_id_is_no_time_makes_nothing_lost)
+{
+    char id[64];
+    for (int part = 0; part < partitions(); part++) {
+        bus_redis_do(&door->bus, "XADD cmd:{carts.%02d} 9223372036854775808-0 a b", part);
+        bus_redis_do(&door->bus, "XDEL cmd:{carts.%02d} 9223372036854775808-0", part);
+    }
+    accept_one(id);
+    shifted_by = 5100;
+    clock_set(shifted);
+    cr_expect_eq(poll_command(id, 0), 202, "it waits in its lane");
+    empty_lanes();
+    cr_expect_eq(poll_command(id, 0), 200);
+    cr_expect_str_eq(reply_str(&door->reply, "status"), "lost");
+}
+
 Test(wait, an_error_is_not_an_empty_lane)
 {
     char id[64];
