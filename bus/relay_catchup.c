@@ -71,15 +71,23 @@ static void round_read(struct relay *relay, struct round *round)
     pg_flush(relay->pg);
 }
 
-/* A stream that is made anew may begin further back than the log: then the archive has what comes next. */
+/* A stream that is made anew may begin further back than the log: then the archive has what comes next. When
+ * its file cannot be read the stream waits for the next look; the others go on. */
 static err page_from_archive(struct relay *relay, struct page *page)
 {
     if (page->n && page->events[0].seq == page->after + 1)
         return OK;
     struct event *events;
     size_t n;
-    TRY(archive_read(relay->pg, page->stream->topic, page->stream->part, page->after, RELAY_BATCH,
-                     relay->arena, &events, &n));
+    err e = archive_read(relay->pg, page->stream->topic, page->stream->part, page->after, RELAY_BATCH,
+                         relay->arena, &events, &n);
+    if (e.code == ERR_UNAVAILABLE) {
+        relay_unread(page->stream, page->after + 1, e);
+        page->stream->state = STREAM_UNKNOWN;
+        page->events = NULL;
+        return OK;
+    }
+    TRY(e);
     if (n) {
         page->events = events;
         page->n = n;

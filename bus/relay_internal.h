@@ -1,6 +1,7 @@
 /*
  * What the files of the relay share: relay.c (the append), relay_sweep.c (compare, heal), relay_catchup.c,
- * relay_mirror.c (groups, trimming), relay_strangers.c (groups that are not ours). Nobody else includes this.
+ * relay_log.c, relay_mirror.c (groups, trimming), relay_strangers.c (groups that are not ours). Nobody else
+ * includes this.
  */
 #pragma once
 
@@ -98,9 +99,13 @@ struct detached_list {
 };
 /* All of them, in the scratch of the round. */
 err relay_detached(struct relay *relay, struct detached_list *ret) _must_use_;
-/* The ms of each event (streams[i], seqs[i]) in the log; -1 where there is none, 0 for seq 0. */
+/* The ms of each event (streams[i], seqs[i]) in the log; -1 where there is none, 0 for seq 0. UNREAD: it is
+ * in a file of the archive that cannot be read, and its stream has to wait; the others go on. */
+enum { RELAY_MS_UNREAD = -2 };
 err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
                  int64_t *ret_ms) _must_use_;
+/* Tells of an event that the archive does not give. */
+void relay_unread(const struct stream *stream, int64_t seq, err e);
 /* Makes a stream anew, empty, its last id the floor, with its groups. */
 err relay_remake(struct relay *relay, struct stream **streams, size_t n) _must_use_;
 /* Appends until every good stream has reached its head, or the monotonic clock `until`. */

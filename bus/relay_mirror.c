@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 
-#include "bus/archive.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
 #include "bus/base/metrics.h"
@@ -29,12 +28,6 @@ static const struct pg_stmt select_offsets = {
 
 static const struct pg_stmt select_detached = {
     "relay_detached", "SELECT grp, topic, part, reason = 'operator' FROM group_detached"};
-
-static const struct pg_stmt select_log_ms = {
-    "relay_log_ms",
-    "SELECT coalesce(l.ms, -1) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
-    " x(topic, part, seq, n)"
-    " LEFT JOIN event_log l ON l.topic = x.topic AND l.part = x.part::int AND l.seq = x.seq ORDER BY x.n"};
 
 err relay_offsets(struct relay *relay, struct arena *arena, struct offsets *ret)
 {
@@ -70,38 +63,6 @@ err relay_detached(struct relay *relay, struct detached_list *ret)
         if (stream)
             ret->list[ret->n++] = (struct detached){stream, arena_str(relay->arena, pg_get_str(result, i, 0)),
                                                     pg_get_bool(result, i, 3)};
-    }
-    return OK;
-}
-
-/* A partition that was quiet for as long as the log is kept has its last events in the archive. */
-static err archived_ms(struct relay *relay, const struct stream *stream, int64_t seq, int64_t *ret)
-{
-    struct event *events;
-    size_t n;
-    TRY(archive_read(relay->pg, stream->topic, stream->part, seq - 1, 1, relay->arena, &events, &n));
-    *ret = n ? events[0].ms : -1;
-    return OK;
-}
-
-err relay_log_ms(struct relay *relay, struct stream *const *streams, const int64_t *seqs, size_t n,
-                 int64_t *ret_ms)
-{
-    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
-    struct pg_array topic = pg_array(relay->arena, PG_TEXT, (int)n),
-                    part = pg_array(relay->arena, PG_INT8, (int)n),
-                    seq = pg_array(relay->arena, PG_INT8, (int)n);
-    for (size_t i = 0; i < n; i++) {
-        pg_array_text(&topic, str_of(topic_name(streams[i]->topic)));
-        pg_array_int(&part, streams[i]->part);
-        pg_array_int(&seq, seqs[i]);
-    }
-    const struct pg_param params[] = {pg_array_param(&topic), pg_array_param(&part), pg_array_param(&seq)};
-    TRY(pg_call(relay->pg, &select_log_ms, 3, params, &result));
-    for (size_t i = 0; i < n; i++) {
-        ret_ms[i] = seqs[i] == 0 ? 0 : pg_get_int(result, (int)i, 0);
-        if (ret_ms[i] < 0)
-            TRY(archived_ms(relay, streams[i], seqs[i], &ret_ms[i]));
     }
     return OK;
 }
@@ -216,6 +177,10 @@ err relay_remake(struct relay *relay, struct stream **streams, size_t n)
         floors[i] = remake_floor(&offsets, streams[i]);
     TRY(relay_read_failed(relay, relay_log_ms(relay, streams, floors, n, ms)));
     for (size_t i = 0; i < n; i++) {
+        if (ms[i] == RELAY_MS_UNREAD) {
+            streams[i]->state = STREAM_UNKNOWN; /* the next look finds it missing, and tries again */
+            continue;
+        }
         struct remake *remake = arena_new_of(relay->arena, struct remake);
         *remake = (struct remake){relay, streams[i], ms[i], floors[i]};
         struct str *words = arena_array(relay->arena, struct str, 4 + 3 * offsets.n);
@@ -396,6 +361,8 @@ err relay_trim(struct relay *relay, int64_t keep)
     if (FAULT(TRIM_AFTER_FLOOR))
         return FAIL(REDIS_DOWN, "fault");
     for (size_t i = 0; i < n; i++) {
+        if (ms[i] == RELAY_MS_UNREAD)
+            continue;
         TRY(trim_stream(relay, &offsets, &detached, list[i], ms[i], floors[i]));
         list[i]->trimmed = floors[i];
     }

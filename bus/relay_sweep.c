@@ -167,7 +167,7 @@ static err check_last_ids(struct relay *relay)
     for (size_t i = 0; i < n; i++) {
         list[i]->checked = ms[i] == list[i]->last_ms;
         if (!list[i]->checked)
-            list[i]->state = STREAM_BROKEN;
+            list[i]->state = ms[i] == RELAY_MS_UNREAD ? STREAM_UNKNOWN : STREAM_BROKEN;
     }
     return OK;
 }

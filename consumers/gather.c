@@ -176,14 +176,19 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
     return OK;
 }
 
-/* An entry that is broken or out of sequence is not believed: the log says what stands there. */
+/* An entry that is broken or out of sequence is not believed: the log says what stands there. What a resting
+ * partition was read for comes again. */
 static err take_event(struct gathered *g, struct entry *entry, struct partition *p)
 {
-    if (entry->seq <= p->read)
+    if (entry->seq <= p->read || heal_rests(p))
         return OK;
-    if (entry->broken || entry->seq != p->read + 1)
-        return fill_gap(g, p, entry->seq);
-    return add_event(g, entry, p);
+    if (!entry->broken && entry->seq == p->read + 1)
+        return add_event(g, entry, p);
+    err e = fill_gap(g, p, entry->seq);
+    if (e.code != ERR_UNAVAILABLE)
+        return e;
+    heal_rest(g->w, p, e);
+    return OK;
 }
 
 /* ---- commands ---- */

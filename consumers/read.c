@@ -11,7 +11,6 @@
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
 #include "bus/base/log.h"
-#include "bus/base/metrics.h"
 #include "consumers/worker.h"
 
 enum { BLOCK_MS = 1000, CLAIM_MAX = 1000 };
@@ -216,15 +215,17 @@ static void send_command_read(struct worker *w)
     }
 }
 
-static bool reads_events(const struct worker *w, const struct partition *p)
+bool reads_events(const struct worker *w, const struct partition *p)
 {
     const struct standstill *s = &w->standstill;
-    return p->owned && replay_may_read(p) && !(stands_still(s) && s->at == p);
+    return p->owned && replay_may_read(p) && !heal_rests(p) && !(stands_still(s) && s->at == p);
 }
 
+/* Whether a lane is read may change with the clock, so each is asked once. */
 static void send_event_read(struct worker *w)
 {
     struct words words = words_new(w);
+    struct str *ids = arena_array(w->arena, struct str, w->n_parts + 1);
     size_t lanes = 0;
     const struct str head[] = {STR("XREAD"),
                                STR("COUNT"),
@@ -234,15 +235,15 @@ static void send_event_read(struct worker *w)
                                STR("STREAMS")};
     for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
         word(&words, head[i]);
-    for (size_t i = 0; i < w->n_parts; i++)
-        if (reads_events(w, &w->parts[i])) {
-            word(&words, str_of(w->parts[i].stream));
-            lanes++;
-        }
-    for (size_t i = 0; i < w->n_parts; i++)
-        if (reads_events(w, &w->parts[i]))
-            word(&words, arena_printf(w->arena, "%lld-%lld", (long long)w->parts[i].skipped_ms,
-                                      (long long)w->parts[i].skipped));
+    for (size_t i = 0; i < w->n_parts; i++) {
+        const struct partition *p = &w->parts[i];
+        if (!reads_events(w, p))
+            continue;
+        word(&words, str_of(p->stream));
+        ids[lanes++] = arena_printf(w->arena, "%lld-%lld", (long long)p->skipped_ms, (long long)p->skipped);
+    }
+    for (size_t i = 0; i < lanes; i++)
+        word(&words, ids[i]);
     if (lanes)
         redis_send(w->events, on_events, w, words.n, words.p);
 }
@@ -385,49 +386,4 @@ void read_rewind(struct worker *w)
     }
     w->n_read = 0;
     w->skipped_since_ms = 0;
-}
-
-/* ---- healing ---- */
-
-/* Behind the log, and no further than at the last look: the stream does not show what the log has. */
-static bool stuck(struct partition *p, int64_t head)
-{
-    bool yes = p->looked_head > p->skipped && p->looked_skipped == p->skipped;
-    p->looked_head = head;
-    p->looked_skipped = p->skipped;
-    return yes;
-}
-
-static err heal_partition(struct worker *w, struct partition *p)
-{
-    struct event *events;
-    size_t n;
-    TRY(eventlog_read(w->pg, p->topic, p->part, p->skipped, BATCH_MAX, w->arena, &events, &n));
-    struct entry *all = arena_array(w->arena, struct entry, w->n_read + n);
-    if (w->n_read)
-        memcpy(all, w->read, w->n_read * sizeof(*all));
-    for (size_t i = 0; i < n; i++)
-        all[w->n_read + i] = entry_of_event(&events[i]);
-    w->read = all;
-    w->n_read += n;
-    p->gap_fetches += (int64_t)n;
-    counter_add(COUNTER_GAP_FETCHES, (int64_t)n);
-    if (n == BATCH_MAX) { /* far behind: once these are passed, the next look reads on without waiting */
-        p->looked_skipped = events[n - 1].seq;
-        w->next_heal_ms = 0;
-    }
-    return OK;
-}
-
-err read_heal(struct worker *w)
-{
-    struct head *heads;
-    size_t n;
-    TRY(eventlog_heads(w->pg, w->arena, &heads, &n));
-    for (size_t i = 0; i < n && w->n_read < BATCH_MAX; i++) {
-        struct partition *p = worker_partition(w, heads[i].topic, heads[i].part);
-        if (p && reads_events(w, p) && stuck(p, heads[i].seq))
-            TRY(heal_partition(w, p));
-    }
-    return OK;
 }

@@ -124,10 +124,17 @@ err lease_release(struct worker *w) _must_use_;
 err read_entries(struct worker *w, int64_t until_ms) _must_use_;
 /* Makes the groups of the command lanes we own. */
 void read_make_groups(struct worker *w);
-/* Compares positions with the heads of the log, and reads from the log what a stream does not show. */
-err read_heal(struct worker *w) _must_use_;
+/* May events of the partition be read now? The answer changes with the clock. */
+bool reads_events(const struct worker *w, const struct partition *p);
 /* After a failure: everything owned is read anew from what is committed. */
 void read_rewind(struct worker *w);
+
+/* heal.c */
+/* Compares positions with the heads of the log, and reads from the log what a stream does not show. */
+err read_heal(struct worker *w) _must_use_;
+/* e: the archive's file that has what comes next behind p->read cannot be read. */
+void heal_rest(struct worker *w, struct partition *p, err e);
+bool heal_rests(const struct partition *p);
 
 /* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the
  * log. */

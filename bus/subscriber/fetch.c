@@ -17,6 +17,7 @@ enum {
     HEADS_ALONE_MS = 100,
     DRIFT_MS = 500,
     REDIS_REST_MS = 2000,
+    ARCHIVE_REST_MS = 2000,
     STEP_MS = 100,
     DOWN_MS = 200,
 };
@@ -123,16 +124,30 @@ static err read_log(struct dds *sub, struct place *place)
     return OK;
 }
 
-/* Places known to be behind, in turn, so that one with a long history does not starve the others. */
+static bool rests(const struct place *place)
+{
+    return clock_mono_ms() < place->rest_ms;
+}
+
+/* Places known to be behind, in turn, so that one with a long history does not starve the others. One whose
+ * archive cannot be read rests, and the caller hears of it when there is nothing else for him. */
 static err catch_up(struct dds *sub)
 {
     size_t first = sub->turn_first++;
+    err unread = OK;
     for (size_t i = 0; i < sub->n_places && !full(sub); i++) {
         struct place *place = &sub->places[(first + i) % sub->n_places];
-        if (place->owned && place->behind)
-            TRY(read_log(sub, place));
+        if (!place->owned || !place->behind || rests(place))
+            continue;
+        err e = read_log(sub, place);
+        if (e.code == ERR_UNAVAILABLE) {
+            place->rest_ms = clock_mono_ms() + ARCHIVE_REST_MS;
+            unread = e;
+        } else {
+            TRY(e);
+        }
     }
-    return OK;
+    return sub->n_queue ? OK : unread;
 }
 
 /* With Redis it must have been silent since the last look: else every event would be read twice. */
@@ -172,28 +187,30 @@ static void on_read(void *data, const struct redis_reply *reply)
             clock_mono_ms() + REDIS_REST_MS; /* no rights, no memory: the log goes on meanwhile */
 }
 
+/* Whether a place rests may change with the clock, so each is asked once. */
 static void send_read(struct dds *sub)
 {
-    struct str *words = arena_array(sub->arena, struct str, 6 + 2 * sub->n_places), *w = words;
-    size_t owned = 0;
-    for (size_t i = 0; i < sub->n_places; i++)
-        owned += sub->places[i].owned;
-    if (owned == 0)
+    struct str *names = arena_array(sub->arena, struct str, 2 * sub->n_places), *ids = names + sub->n_places;
+    size_t n = 0;
+    for (size_t i = 0; i < sub->n_places; i++) {
+        const struct place *place = &sub->places[i];
+        if (!place->owned || rests(place))
+            continue;
+        names[n] = str_of(place->stream);
+        ids[n++] = arena_printf(sub->arena, "%lld-%lld", (long long)place->seen_ms, (long long)place->seen);
+    }
+    if (n == 0)
         return;
+    struct str *words = arena_array(sub->arena, struct str, 6 + 2 * n), *w = words;
     *w++ = STR("XREAD");
     *w++ = STR("COUNT");
-    *w++ = arena_printf(sub->arena, "%d", (int)(((size_t)sub->batch + owned - 1) / owned));
+    *w++ = arena_printf(sub->arena, "%d", (int)(((size_t)sub->batch + n - 1) / n));
     *w++ = STR("BLOCK");
     *w++ = arena_printf(sub->arena, "%d", BLOCK_MS);
     *w++ = STR("STREAMS");
-    for (size_t i = 0; i < sub->n_places; i++)
-        if (sub->places[i].owned)
-            *w++ = str_of(sub->places[i].stream);
-    for (size_t i = 0; i < sub->n_places; i++)
-        if (sub->places[i].owned)
-            *w++ = arena_printf(sub->arena, "%lld-%lld", (long long)sub->places[i].seen_ms,
-                                (long long)sub->places[i].seen);
-    redis_send(sub->redis, on_read, sub, (size_t)(w - words), words);
+    memcpy(w, names, n * sizeof(*names));
+    memcpy(w + n, ids, n * sizeof(*ids));
+    redis_send(sub->redis, on_read, sub, 6 + 2 * n, words);
 }
 
 /* Entries in order; a place whose next one is missing is read from the log instead. */
@@ -202,7 +219,7 @@ static err take_entries(struct dds *sub)
     for (size_t i = 0; i < sub->n_read; i++) {
         const struct entry *entry = &sub->read[i];
         struct place *place = sub_place(sub, entry->topic, entry->part);
-        if (!place || !place->owned || entry->command)
+        if (!place || !place->owned || rests(place) || entry->command)
             continue;
         if (entry->seq <= place->seen)
             sub->stats.repeated++;

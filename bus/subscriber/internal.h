@@ -32,6 +32,7 @@ struct place {
     int64_t epoch;
     int64_t seq, given, seen, ms, given_ms, seen_ms; /* each with the milliseconds of its event */
     int64_t looked_head, looked_seen;                /* at the last look at the heads */
+    int64_t rest_ms; /* monotonic: not read before, since the archive's file could not be */
     size_t queued;
 };
 

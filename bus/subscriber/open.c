@@ -66,7 +66,7 @@ void dds_stats(const struct dds *sub, struct dds_stats *ret)
 
 void sub_down(struct dds *sub, err e)
 {
-    if (e.code != ERR_FENCED && e.code != ERR_UNIQUE && e.code != ERR_SQL)
+    if (e.code != ERR_FENCED && e.code != ERR_UNIQUE && e.code != ERR_SQL && e.code != ERR_UNAVAILABLE)
         sub->pg = pg_close(sub->pg);
     sub->next_turn_ms = 0;
 }

@@ -57,9 +57,10 @@ enum {
  * dds_settle(), which is called once). */
 enum dds_status {
     DDS_OK = 0,
-    DDS_TIMEOUT = 1,  /* nothing came in time */
-    DDS_DOWN = -1,    /* PostgreSQL does not answer; the next call connects again */
-    DDS_FENCED = -2,  /* another instance has the partitions; what was not committed comes again */
+    DDS_TIMEOUT = 1, /* nothing came in time */
+    DDS_DOWN = -1,   /* PostgreSQL does not answer, the next call connects again; or there is nothing but what
+                        stands in a file of the archive that cannot be read */
+    DDS_FENCED = -2, /* another instance has the partitions; what was not committed comes again */
     DDS_REFUSED = -3, /* rights, an unknown type, wrong SQL: dds_error() says what; a person must act */
     DDS_STOPPED = -4, /* the function given to dds_each() did not answer 0; its events come again */
     DDS_MISUSE = -5,  /* calls in an order that makes no sense */
