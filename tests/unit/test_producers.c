@@ -125,6 +125,11 @@ static int64_t terminate(pid_t pid)
     return clock_mono_ms() - began;
 }
 
+/* 1 while a producer looks for timers. */
+#define AT_WORK                                                                                              \
+    "SELECT (count(*) > 0)::int FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '% FROM " \
+    "timer %'"
+
 static const struct point {
     char name[64];
 } points[] = {
@@ -150,17 +155,14 @@ ParameterizedTest(struct point *point, producers, a_crash_at_a_point_repeats_not
         int status;
         cr_assert_eq(waitpid(pid, &status, 0), pid);
         cr_assert(WIFSIGNALED(status), "%s was not reached", point->name);
+        expect_soon(0, AT_WORK);
         pid = producers(NULL);
+        expect_soon(1, AT_WORK); /* all may be done already: before that it does not know SIGTERM */
     }
     expect_all_once();
     expect_relayed();
     terminate(pid);
 }
-
-/* 1 while a producer looks for timers. */
-#define AT_WORK                                                                                              \
-    "SELECT (count(*) > 0)::int FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '% FROM " \
-    "timer %'"
 
 Test(producers, end_quickly_whatever_is_under_way, .init = start, .fini = stop, .timeout = 60)
 {
