@@ -202,11 +202,11 @@ static void on_lags(void *data, err e, struct pg_result *rows)
 
 void get_health_detailed(struct request *req)
 {
-    struct report *r = arena_new_of(req->arena, struct report);
     struct door *door = door_of(req);
-    r->req = req;
     if (!glance_begin(&door->health, req))
         return;
+    struct report *r = arena_new_of(req->arena, struct report);
+    r->req = req;
     if (!door->ready)
         fault(r, STR("starting: the servers were not found fit yet"));
     else if (atomic_load(&door->shop->open) < atomic_load(&door->shop->doors))

@@ -366,10 +366,10 @@ static void on_rows(void *data, err e, struct pg_result *rows)
 
 void get_metrics(struct request *req)
 {
-    struct scrape *s = arena_new_of(req->arena, struct scrape);
-    s->req = req;
     if (!glance_begin(&door_of(req)->scrape, req))
         return;
+    struct scrape *s = arena_new_of(req->arena, struct scrape);
+    s->req = req;
     err e = pg_poll_query(door_of(req)->counting, &select_gauges, 0, NULL, on_rows, s);
     if (failed(e))
         on_rows(s, e, NULL);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bus/archive.h"
 #include "bus/base/conf.h"
 #include "bus/lane.h"
 #include "bus/meta.h"
@@ -149,4 +150,15 @@ int64_t bus_stream_check(struct bus *bus, enum topic topic, int part)
     if (entries[n - 1].seq != head)
         support_die("%s ends at %" PRId64 ", the log at %" PRId64, name, entries[n - 1].seq, head);
     return (int64_t)n;
+}
+
+void bus_archive(struct bus *bus)
+{
+    struct log_period *list;
+    size_t n;
+    int64_t before;
+    bus_must(archive_cut(bus->pg, &before));
+    bus_must(archive_closed(bus->pg, before, bus->arena, &list, &n));
+    for (size_t i = 0; i < n; i++)
+        bus_must(archive_period(bus->pg, &list[i], NULL, NULL, NULL, bus->arena));
 }

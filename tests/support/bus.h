@@ -35,3 +35,5 @@ struct event *bus_commit(struct bus *bus, struct pg *pg, const char *key, size_t
 /* How many entries evt:{topic.part} holds, and whether it is a contiguous part of the log, byte for byte,
  * ending at the head (complaint in the test's output otherwise). */
 int64_t bus_stream_check(struct bus *bus, enum topic topic, int part);
+/* Moves all that the log holds to the files of the archive. */
+void bus_archive(struct bus *bus);

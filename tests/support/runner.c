@@ -78,6 +78,20 @@ struct uuid runner_product(struct bus *bus, bool known)
     return id;
 }
 
+struct event runner_created(struct bus *bus, struct uuid product)
+{
+    struct product_created e = {.product_id = product,
+                                .name = STR("hat"),
+                                .slug = STR("hat"),
+                                .sku = STR("H-1"),
+                                .price = 5,
+                                .currency = STR("CLP"),
+                                .is_active = true,
+                                .version = 1};
+    return event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(product, bus->arena),
+                     codec_encode(&shape_product_created, &e, bus->arena), bus->arena);
+}
+
 struct envelope runner_add_item(struct bus *bus, struct uuid user, struct uuid product, int64_t quantity)
 {
     static const struct seal_key key = {{7}};

@@ -19,6 +19,8 @@ void runner_stop(struct runner *runner); /* drains, joins, frees */
 
 /* A product; known: the cart group has heard of it. */
 struct uuid runner_product(struct bus *bus, bool known);
+/* What tells the cart group of it, still to be appended. */
+struct event runner_created(struct bus *bus, struct uuid product);
 struct envelope runner_add_item(struct bus *bus, struct uuid user, struct uuid product, int64_t quantity);
 void runner_publish(struct bus *bus, struct envelope command);
 /* Polls until the number is what the story expects; the bound only keeps a broken build from hanging. */

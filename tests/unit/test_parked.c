@@ -161,16 +161,7 @@ Test(parked, a_retry_waits_for_a_fact_like_anybody)
 {
     struct bus s = runner_bus(1);
     struct uuid user = uuid_v7(clock_ms()), hat = runner_product(&s, false);
-    struct product_created e = {.product_id = hat,
-                                .name = STR("hat"),
-                                .slug = STR("hat"),
-                                .sku = STR("H-1"),
-                                .price = 5,
-                                .currency = STR("CLP"),
-                                .is_active = true,
-                                .version = 1};
-    struct event event = event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(hat, s.arena),
-                                   codec_encode(&shape_product_created, &e, s.arena), s.arena);
+    struct event event = runner_created(&s, hat);
     spoil(&s, user, "bad");
     struct runner *r = runner_start(&cart_group, "one");
     runner_publish(&s, runner_add_item(&s, user, hat, 2));

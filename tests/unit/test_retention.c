@@ -90,17 +90,6 @@ static int64_t run_shop(int steps, const struct relay_budget *budget)
     return most;
 }
 
-static void archive_all(void)
-{
-    struct log_period *list;
-    size_t n;
-    int64_t before;
-    bus_must(archive_cut(bus.pg, &before));
-    bus_must(archive_closed(bus.pg, before, bus.arena, &list, &n));
-    for (size_t i = 0; i < n; i++)
-        bus_must(archive_period(bus.pg, &list[i], NULL, NULL, NULL, bus.arena));
-}
-
 #define DETACHED(grp) "SELECT count(*) FROM group_detached WHERE grp = '" grp "'"
 
 Test(retention, budgets_are_bytes_or_a_share_of_maxmemory)
@@ -126,7 +115,7 @@ Test(retention, a_group_that_stood_still_catches_up_and_redis_stayed_in_its_budg
     struct relay_budget budget = {.bytes = used_memory() + (3 << 20)};
     offset("cart", false);
     int64_t most = run_shop(14, &budget);
-    archive_all();
+    bus_archive(&bus);
     int64_t later = run_shop(10, &budget);
     cr_assert_leq(most, budget.bytes);
     cr_assert_leq(later, budget.bytes);
@@ -236,7 +225,7 @@ Test(retention, streams_are_made_anew_from_the_archive_too)
     struct relay_budget none = {0};
     offset("cart", false);
     run_shop(2, &none);
-    archive_all();
+    bus_archive(&bus);
     cr_assert_eq(bus_query(&bus, "SELECT count(*) FROM event_log"), 0);
     struct relay *other = relay_new(bus.redis, bus.pg);
     bus_must(relay_sweep(other, NULL));

@@ -47,16 +47,7 @@ Test(runner, a_fact_on_its_way_is_waited_for)
 {
     struct bus s = runner_bus(2);
     struct uuid hat = runner_product(&s, false), user = uuid_v7(clock_ms());
-    struct product_created e = {.product_id = hat,
-                                .name = STR("hat"),
-                                .slug = STR("hat"),
-                                .sku = STR("H-1"),
-                                .price = 5,
-                                .currency = STR("CLP"),
-                                .is_active = true,
-                                .version = 1};
-    struct event event = event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(hat, s.arena),
-                                   codec_encode(&shape_product_created, &e, s.arena), s.arena);
+    struct event event = runner_created(&s, hat);
     runner_publish(&s, runner_add_item(&s, user, hat, 2));
     eventlog_queue(s.pg, &event, 1, s.arena);
     pg_sync(s.pg, NULL, NULL);

@@ -19,16 +19,7 @@ static void announce(struct bus *s, struct uuid product, size_t times)
 {
     struct event *events = arena_array(s->arena, struct event, times);
     for (size_t i = 0; i < times; i++) {
-        struct product_created e = {.product_id = product,
-                                    .name = STR("hat"),
-                                    .slug = STR("hat"),
-                                    .sku = STR("H-1"),
-                                    .price = 5,
-                                    .currency = STR("CLP"),
-                                    .is_active = true,
-                                    .version = 1};
-        events[i] = event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(product, s->arena),
-                              codec_encode(&shape_product_created, &e, s->arena), s->arena);
+        events[i] = runner_created(s, product);
     }
     eventlog_queue(s->pg, events, times, s->arena);
     pg_sync(s->pg, NULL, NULL);

@@ -169,17 +169,7 @@ Test(passes, who_misses_a_fact_in_the_middle_begins_anew)
 /* A product that the group has not heard of yet: until it has, facts of the catalogue may be on their way. */
 static void announce(struct bus *s)
 {
-    struct product_created e = {.product_id = uuid_v7(clock_ms()),
-                                .name = STR("hat"),
-                                .slug = STR("hat"),
-                                .sku = STR("H-1"),
-                                .price = 5,
-                                .currency = STR("CLP"),
-                                .is_active = true,
-                                .version = 1};
-    struct event event =
-        event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(e.product_id, s->arena),
-                  codec_encode(&shape_product_created, &e, s->arena), s->arena);
+    struct event event = runner_created(s, uuid_v7(clock_ms()));
     eventlog_queue(s->pg, &event, 1, s->arena);
     pg_sync(s->pg, NULL, NULL);
     bus_must(pg_wait(s->pg, 5000));

@@ -40,31 +40,11 @@ static void announce(int part, int times)
         product = uuid_v7(clock_ms());
     while (partition_of(uuid_str(product, bus.arena)) != part);
     for (int i = 0; i < times; i++) {
-        struct product_created e = {.product_id = product,
-                                    .name = STR("hat"),
-                                    .slug = STR("hat"),
-                                    .sku = STR("H-1"),
-                                    .price = 5,
-                                    .currency = STR("CLP"),
-                                    .is_active = true,
-                                    .version = 1};
-        events[i] = event_new(&message_types[PRODUCT_CREATED], STR("test"), uuid_str(product, bus.arena),
-                              codec_encode(&shape_product_created, &e, bus.arena), bus.arena);
+        events[i] = runner_created(&bus, product);
     }
     eventlog_queue(bus.pg, events, (size_t)times, bus.arena);
     pg_sync(bus.pg, NULL, NULL);
     bus_must(pg_wait(bus.pg, 10000));
-}
-
-static void archive_all(void)
-{
-    struct log_period *list;
-    size_t n;
-    int64_t before;
-    bus_must(archive_cut(bus.pg, &before));
-    bus_must(archive_closed(bus.pg, before, bus.arena, &list, &n));
-    for (size_t i = 0; i < n; i++)
-        bus_must(archive_period(bus.pg, &list[i], NULL, NULL, NULL, bus.arena));
 }
 
 static void hide(void)
@@ -90,7 +70,7 @@ static void all_archived(void)
 {
     for (int part = 0; part < PARTS; part++)
         announce(part, EVENTS);
-    archive_all();
+    bus_archive(&bus);
     hide();
     for (int part = 0; part < PARTS; part++)
         announce(part, 10);
@@ -159,7 +139,7 @@ Test(unreadable, a_gap_of_one_stream_holds_up_no_other)
     for (int part = 0; part < PARTS; part++)
         announce(part, EVENTS);
     bus_must(relay_sweep(relay, NULL));
-    archive_all();
+    bus_archive(&bus);
     hide();
     for (int part = 0; part < PARTS; part++)
         announce(part, 10);
@@ -225,7 +205,7 @@ Test(unreadable, a_relay_that_starts_goes_on_with_the_others_and_trims_them)
     struct relay *relay = relay_new(bus.redis, bus.pg);
     bus_must(relay_sweep(relay, NULL));
     relay_free(relay);
-    archive_all();
+    bus_archive(&bus);
     hide();
     relay = relay_new(bus.redis, bus.pg);
     bus_must(relay_sweep(relay, NULL));
