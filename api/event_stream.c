@@ -41,7 +41,8 @@ struct stream {
     size_t turn;               /* the place that is read next */
     bool reading, full;
     int64_t wrote_ms, admitted_ms;
-    int passed; /* events since the position was last told */
+    int passed;    /* events since the position was last told */
+    unsigned fell; /* as the tail said when it began */
 };
 
 struct streams {
@@ -252,6 +253,10 @@ static void turn(struct stream *stream, int64_t now)
             return;
         }
     }
+    if (stream->fell != tail_fell(stream->streams->door->tail)) {
+        end(stream); /* whoever comes again with a position behind the end of the log is told */
+        return;
+    }
     beat(stream, now);
     find_lags(stream);
     read_on(stream);
@@ -318,6 +323,7 @@ static struct stream *stream_new(struct streams *streams, const struct subscript
                               .filter = s->filter,
                               .reader = s->reader,
                               .at = s->from,
+                              .fell = tail_fell(streams->door->tail),
                               .admitted_ms = clock_mono_ms()};
     stream->at.places = copy_of(s->from.places, n * sizeof(*s->from.places));
     stream->lags = calloc(n + 1, sizeof(*stream->lags));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "api/door.h"
+#include "bus/base/clock.h"
 #include "bus/base/log.h"
 #include "bus/lane.h"
 
@@ -14,17 +15,20 @@
 static const bool remembered[TOPIC_COUNT] = {
     [TOPIC_USERS] = true, [TOPIC_CATALOG] = true, [TOPIC_STOCK] = true};
 
-enum { SCRATCH = 8 << 20 };
+enum { SCRATCH = 8 << 20, DOUBT_MS = 2000 };
 
 struct place {
     struct tail *tail;
     enum topic topic;
     int part;
-    int64_t ms, seq; /* of the last event that was told */
-    int64_t seen;    /* the head at the last look */
-    bool placed;     /* seq is known */
-    bool fetching;   /* a read of the log is under way */
-    bool gap;        /* the stream lacks what comes next: the log must bring it */
+    int64_t ms, seq;  /* of the last event that was told */
+    int64_t seen;     /* the head at the last look */
+    int64_t asked;    /* seq when the look at the heads that is under way began */
+    int64_t doubt_ms; /* monotonic: until then the log is read alone, since Redis shows more than it has */
+    bool headed;      /* that look has found a head */
+    bool placed;      /* seq is known */
+    bool fetching;    /* a read of the log is under way */
+    bool gap;         /* the stream lacks what comes next: the log must bring it */
 };
 
 struct tail {
@@ -35,6 +39,8 @@ struct tail {
     uv_timer_t timer;
     struct arena *scratch;
     bool placed, live, loading, asked_heads, reading;
+    bool blind;    /* PostgreSQL did not answer: it may be another log that comes back */
+    unsigned fell; /* how often the log was found to have lost its end */
     unsigned followers[TOPIC_COUNT];
     bool asked[TOPIC_COUNT]; /* topics in the look at the heads that is under way */
     struct place places[TOPIC_COUNT][PARTITIONS_MAX];
@@ -86,6 +92,11 @@ int64_t tail_seq(const struct tail *tail, enum topic topic, int part)
 {
     const struct place *place = &tail->places[topic][part];
     return place->placed ? place->seq : TAIL_NOWHERE;
+}
+
+unsigned tail_fell(const struct tail *tail)
+{
+    return tail->fell;
 }
 
 void tail_follow(struct tail *tail, enum topic topic)
@@ -145,12 +156,55 @@ static void fetch(struct place *place)
     pg_sync(pg, NULL, NULL);
 }
 
+/* Was something told that is no event of this log? It has lost its end, or Redis shows what it never had.
+ * What was told before the look began was committed before. */
+static bool has_fallen(const struct place *place, const struct head *head)
+{
+    return head->seq < place->asked || (head->seq == place->seq && head->ms != place->ms);
+}
+
+static void fall(struct place *place, int64_t head)
+{
+    struct tail *tail = place->tail;
+    log_error("the log does not have what was told; all is read anew", kv("topic", topic_name(place->topic)),
+              kv("part", place->part), kv("told", place->seq), kv("head", head));
+    place->doubt_ms = clock_mono_ms() + DOUBT_MS;
+    tail->fell++;
+    begin_anew(tail);
+}
+
+static void find_fallen(struct tail *tail, const struct pg_result *rows)
+{
+    for (int i = 0; i < pg_rows(rows); i++) {
+        struct head head = {topic_find(pg_get_str(rows, i, 0)), (int)pg_get_int(rows, i, 1),
+                            pg_get_int(rows, i, 2), pg_get_int(rows, i, 3)};
+        struct place *place = place_of(tail, head.topic, head.part);
+        if (!place)
+            continue;
+        place->headed = true;
+        if (place->placed && has_fallen(place, &head))
+            fall(place, head.seq);
+    }
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int part = 0; tail->asked[topic] && part < partitions(); part++) {
+            struct place *place = &tail->places[topic][part];
+            if (place->placed && !place->headed && place->asked > 0)
+                fall(place, 0);
+        }
+}
+
+static bool doubts(const struct place *place)
+{
+    return clock_mono_ms() < place->doubt_ms;
+}
+
 /* What Redis has not brought since the last look, it will not bring. */
 static void look(struct place *place, const struct head *head, bool redis_up)
 {
+    bool alone = place->gap || !redis_up || doubts(place);
     if (head->seq - place->seq > TAIL_FAR)
         begin_anew(place->tail);
-    else if (head->seq > place->seq && (place->gap || !redis_up || place->seq < place->seen))
+    else if (head->seq > place->seq && (alone || place->seq < place->seen))
         fetch(place);
     place->seen = head->seq;
 }
@@ -181,6 +235,10 @@ static void place_rest(struct tail *tail)
 
 static void take_heads(struct tail *tail, const struct pg_result *rows)
 {
+    find_fallen(tail, rows);
+    if (tail->blind)
+        begin_anew(tail);
+    tail->blind = false;
     bool placed = tail->placed, redis_up = redis_poll_up(tail->redis) != NULL;
     if (!placed)
         unplace(tail);
@@ -206,6 +264,7 @@ static void on_heads(void *data, err e, struct pg_result *rows)
 {
     struct tail *tail = data;
     tail->asked_heads = false;
+    tail->blind |= failed(e);
     if (failed(e))
         return;
     take_heads(tail, rows);
@@ -221,11 +280,17 @@ static void ask_heads(struct tail *tail)
     struct pg_array names = pg_array(tail->scratch, PG_TEXT, TOPIC_COUNT);
     for (int topic = 0; topic < TOPIC_COUNT; topic++) {
         tail->asked[topic] = tail->followers[topic];
+        for (int part = 0; part < partitions(); part++) {
+            struct place *place = &tail->places[topic][part];
+            place->asked = place->placed ? place->seq : 0;
+            place->headed = false;
+        }
         if (tail->asked[topic])
             pg_array_text(&names, str_of(topic_name((enum topic)topic)));
     }
     struct pg_param param = pg_array_param(&names);
     tail->asked_heads = !failed(pg_poll_query(tail->door->pg, &select_heads, 1, &param, on_heads, tail));
+    tail->blind |= !tail->asked_heads;
     arena_reset(tail->scratch);
 }
 
@@ -247,8 +312,8 @@ static bool tell_entry(struct tail *tail, const struct entry *entry)
                           .seq = entry->seq,
                           .ms = entry->ms,
                           .envelope = entry->envelope};
-    if (!place || !place->placed)
-        return true; /* asked for while somebody still listened */
+    if (!place || !place->placed || doubts(place))
+        return true; /* asked for while somebody still listened, or while it was still believed */
     if (!entry->broken && tell(place, &event))
         return true;
     place->gap = true;
@@ -284,7 +349,7 @@ static void read_stream(struct tail *tail)
         for (int part = 0; tail->followers[topic] && part < partitions(); part++) {
             struct place *place = &tail->places[topic][part];
             char name[STREAM_NAME];
-            if (place->gap || !place->placed)
+            if (place->gap || !place->placed || doubts(place))
                 continue;
             stream_name(place->topic, part, name);
             words[6 + n] = arena_str(tail->scratch, str_of(name));

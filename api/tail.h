@@ -35,6 +35,9 @@ void tail_loaded(struct tail *tail, err e);
 bool tail_is_live(const struct tail *tail);
 /* Has what this loop keeps in memory seen that event? True for topics that no memory depends on. */
 bool tail_reached(const struct tail *tail, enum topic topic, int part, int64_t seq);
+/* How often the log was found without what was told: PostgreSQL came back from a backup, or somebody else
+ * wrote to Redis. Everything is loaded anew then; positions of before may be none of this log. */
+unsigned tail_fell(const struct tail *tail);
 /* From now on events of that topic are told, too, from where its heads are soon; until as many tail_leave. */
 void tail_follow(struct tail *tail, enum topic topic);
 void tail_leave(struct tail *tail, enum topic topic);

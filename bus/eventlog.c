@@ -17,8 +17,9 @@ enum { READ_TIMEOUT_MS = 30000 };
     "WITH h AS (INSERT INTO stream_head AS s (topic, part, seq, ms)"                                         \
     "  SELECT topic, part::int, n, $1::bigint FROM unnest($2::text[], $3::bigint[], $4::bigint[])"           \
     "   AS x(topic, part, n) ORDER BY 1, 2"                                                                  \
-    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, excluded.ms)" \
-    "  RETURNING topic, part, seq, ms)"
+    "  ON CONFLICT (topic, part) DO UPDATE SET seq = s.seq + excluded.seq, ms = greatest(s.ms, "             \
+    "excluded.ms),"                                                                                          \
+    "   before_ms = s.ms RETURNING topic, part, seq, ms, before_ms)"
 /* A left join: an event without a head must fail. */
 #define INSERT_EVENTS                                                                                        \
     " l AS (INSERT INTO event_log (topic, part, seq, ms, id, source, type, subject, time, dataschema,"       \
@@ -30,7 +31,7 @@ enum { READ_TIMEOUT_MS = 30000 };
     "   $18::text[], $19::text[]) AS e(topic, part, behind, id, source, type, subject, time, dataschema,"    \
     "   partitionkey, correlationid, causationid, actor, traceparent, data)"                                 \
     "  LEFT JOIN h ON h.topic = e.topic AND h.part = e.part)"                                                \
-    " SELECT topic, part, seq, ms FROM h"
+    " SELECT topic, part, seq, ms, before_ms FROM h"
 
 /* The upsert of the heads is what locks: SELECT … FOR UPDATE would miss heads that do not exist yet. Each
  * returned row is a head after the append; the events of that partition have the sequence numbers up to it,
@@ -44,7 +45,7 @@ static const struct pg_stmt append_events = {"append_events", TAKE_NUMBERS "," I
 static const struct pg_stmt take_numbers = {"mutant_take_numbers", TAKE_NUMBERS " SELECT count(*) FROM h"};
 static const struct pg_stmt insert_events = {
     "mutant_insert_events",
-    "WITH h AS (SELECT s.topic, s.part, s.seq, s.ms FROM stream_head s"
+    "WITH h AS (SELECT s.topic, s.part, s.seq, s.ms, s.before_ms FROM stream_head s"
     "  JOIN unnest($2::text[], $3::bigint[], $4::bigint[]) AS x(topic, part, n) USING (topic, part)"
     "  WHERE $1::bigint > 0)," INSERT_EVENTS};
 #endif
@@ -62,6 +63,18 @@ static const struct pg_stmt read_events = {
 
 static const struct pg_stmt read_heads = {
     "read_heads", "SELECT topic, part, seq, ms FROM stream_head ORDER BY topic, part"};
+
+/* What is archived has no row: the catalogue says whose file it is in, and from when to when that goes. */
+static const struct pg_stmt has_events = {
+    "has_events",
+    "SELECT coalesce(l.yes, a.yes, false) FROM"
+    " unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS x(topic, part, seq, ms,"
+    "  n)"
+    " LEFT JOIN LATERAL (SELECT true AS yes FROM event_log e WHERE e.topic = x.topic AND e.part = x.part::int"
+    "  AND e.seq = x.seq AND e.ms = x.ms LIMIT 1) l ON true"
+    " LEFT JOIN LATERAL (SELECT f.first_seq <= x.seq AND x.ms BETWEEN f.first_ms AND f.last_ms AS yes"
+    "  FROM event_archive f WHERE l.yes IS NULL AND f.topic = x.topic AND f.part = x.part::int"
+    "  AND f.last_seq >= x.seq ORDER BY f.last_seq LIMIT 1) a ON true ORDER BY x.n"};
 
 /* The text columns of the log between id and the end, in the order of both statements. */
 static const size_t text_columns[] = {
@@ -86,6 +99,7 @@ struct append {
     size_t n;
     struct head *heads; /* while queueing: seq counts the events of each; then as returned: where the next
                            event from behind goes */
+    int64_t *before_ms; /* of the event before the first one, for each head */
     int n_heads;
 };
 
@@ -114,16 +128,23 @@ static void on_appended(void *data, err e, struct pg_result *result)
     if (failed(e))
         return;
     assert(pg_rows(result) == append->n_heads);
-    for (int i = 0; i < append->n_heads; i++)
+    for (int i = 0; i < append->n_heads; i++) {
         append->heads[i] = (struct head){.topic = topic_find(pg_get_str(result, i, 0)),
                                          .part = (int)pg_get_int(result, i, 1),
                                          .seq = pg_get_int(result, i, 2),
                                          .ms = pg_get_int(result, i, 3)};
+        append->before_ms[i] = pg_get_int(result, i, 4);
+    }
     for (size_t i = append->n; i-- > 0;) {
         struct head *head = head_of(append, &append->events[i]);
         assert(head); /* the statement returns a head for each partition it was given */
         append->events[i].seq = head->seq--;
-        append->events[i].ms = head->ms;
+        append->events[i].ms = append->events[i].before_ms = head->ms;
+    }
+    for (size_t i = append->n; i-- > 0;) {
+        const struct head *head = head_of(append, &append->events[i]);
+        if (append->events[i].seq == head->seq + 1)
+            append->events[i].before_ms = append->before_ms[head - append->heads];
     }
 }
 
@@ -175,7 +196,8 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
     if (n == 0)
         return;
     struct append *append = arena_new_of(arena, struct append);
-    *append = (struct append){events, n, arena_array(arena, struct head, n), 0};
+    *append =
+        (struct append){events, n, arena_array(arena, struct head, n), arena_array(arena, int64_t, n), 0};
     int64_t *behind = arena_array(arena, int64_t, n);
     for (size_t i = n; i-- > 0;)
         behind[i] = head_or_new(append, &events[i])->seq++;
@@ -263,6 +285,27 @@ err eventlog_heads(struct pg *pg, struct arena *arena, struct head **ret, size_t
     *ret = heads;
     *ret_n = (size_t)known;
     return OK;
+}
+
+void eventlog_queue_has(struct pg *pg, const struct head *events, size_t n, struct arena *arena, pg_fn *fn,
+                        void *data)
+{
+    struct pg_array topic = pg_array(arena, PG_TEXT, (int)n), part = pg_array(arena, PG_INT8, (int)n),
+                    seq = pg_array(arena, PG_INT8, (int)n), ms = pg_array(arena, PG_INT8, (int)n);
+    for (size_t i = 0; i < n; i++) {
+        pg_array_text(&topic, str_of(topic_name(events[i].topic)));
+        pg_array_int(&part, events[i].part);
+        pg_array_int(&seq, events[i].seq);
+        pg_array_int(&ms, events[i].ms);
+    }
+    const struct pg_param params[] = {pg_array_param(&topic), pg_array_param(&part), pg_array_param(&seq),
+                                      pg_array_param(&ms)};
+    pg_queue(pg, &has_events, 4, params, fn, data);
+}
+
+bool eventlog_has(const struct pg_result *result, size_t i)
+{
+    return (int)i < pg_rows(result) && pg_get_bool(result, (int)i, 0);
 }
 
 struct event event_new(const struct message_type *type, struct str source, struct str key, struct str data,

@@ -15,20 +15,20 @@
 
 enum { SCRATCH = 64 << 20, VALUES = 13, SCRIPT_BYTES = 1 << 20 };
 
-/* KEYS stream. ARGV seq of the predecessor, then for each event its entry id and the 12 values that vary. A
+/* KEYS stream. ARGV id of the predecessor, then for each event its entry id and the 12 values that vary. A
  * missing stream is made only by the very first event; else its history is the log's business. Field names
  * stand here once more, as constants, so that they do not travel with every event. */
 #define COMPARE                                                                                              \
     "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"                                                 \
     "if info.err then\n"                                                                                     \
     "  if not string.find(info.err, 'no such key', 1, true) then return info end\n"                          \
-    "  if ARGV[1] ~= '0' then return {-1} end\n"                                                             \
+    "  if ARGV[1] ~= '0-0' then return {-1} end\n"                                                           \
     "else\n"                                                                                                 \
     "  local last\n"                                                                                         \
     "  for i = 1, #info, 2 do\n"                                                                             \
     "    if info[i] == 'last-generated-id' then last = info[i + 1] break end\n"                              \
     "  end\n"                                                                                                \
-    "  if string.match(last, '%-(%d+)$') ~= ARGV[1] then return {0, last} end\n"                             \
+    "  if last ~= ARGV[1] then return {0, last} end\n"                                                       \
     "end\n"
 #define APPEND                                                                                               \
     "for i = 2, #ARGV, 13 do\n"                                                                              \
@@ -96,8 +96,11 @@ bool relay_reply_ok(struct relay *relay, const struct redis_reply *reply)
 
 err relay_read_failed(struct relay *relay, err e)
 {
-    if (failed(e))
-        relay->verified_ms = 0;
+    if (!failed(e))
+        return OK;
+    relay->verified_ms = 0;
+    for (size_t i = 0; i < relay->n; i++)
+        relay->streams[i].checked = false; /* who knows which log this is when it is back */
     return e;
 }
 
@@ -118,7 +121,7 @@ void relay_append_send(struct relay *relay, const char *name, const struct event
     struct str *words = arena_array(arena, struct str, 3 + n * VALUES), *w = words;
     *w++ = STR("1");
     *w++ = str_of(name);
-    *w++ = arena_printf(arena, "%" PRId64, events[0].seq - 1);
+    *w++ = arena_printf(arena, "%" PRId64 "-%" PRId64, events[0].before_ms, events[0].seq - 1);
     for (size_t i = 0; i < n; i++) {
         const struct envelope *e = &events[i].envelope;
         assert(events[i].seq == events[0].seq + (int64_t)i);

@@ -1,9 +1,9 @@
 /*
  * The relay brings the log to Redis: events of a partition are appended to evt:{topic.pp} with ids ms-seq by
- * a compare-and-append script ("only if your last id is mine minus one"). The relay's cursor is the stream's
- * own last id, so any number of relays may race and a lost tail is found by the next one. A missing stream is
- * re-made (XGROUP CREATE MKSTREAM + XSETID) at the lowest attached offset and filled from the log with the
- * same ids.
+ * a compare-and-append script ("only if your last id is that of the event before mine"). The relay's cursor
+ * is the stream's own last id, so any number of relays may race and a lost tail is found by the next one. A
+ * missing stream is re-made (XGROUP CREATE MKSTREAM + XSETID) at the lowest attached offset and filled from
+ * the log with the same ids.
  */
 #pragma once
 

@@ -132,6 +132,7 @@ static void round_send(struct relay *relay, struct round *round)
         struct page *page = &round->pages[i];
         if (page->events && page_is_next(page)) {
             page->stream->sent = page->events[page->n - 1].seq;
+            page->events[0].before_ms = page->stream->last_ms;
             relay_append_send(relay, page->stream->name, page->events, page->n, on_page, page, relay->arena);
             redis_pump(relay->redis, POLLOUT);
         }

@@ -17,7 +17,7 @@ enum stream_state {
     STREAM_GOOD,    /* a contiguous part of the log up to `last` */
     STREAM_MISSING, /* no key, or one that is empty and never had an id */
     STREAM_BROKEN,  /* a hole, an id that is not in the log, or not a stream */
-    STREAM_AHEAD,   /* its last id is beyond the log: PostgreSQL went back in time, or somebody else writes */
+    STREAM_AHEAD,   /* its last id is beyond the log: PostgreSQL lost events, or somebody else writes */
 };
 
 struct stream {
@@ -30,7 +30,6 @@ struct stream {
     enum stream_state state;
     bool checked;        /* the last id was found in the log */
     bool known;          /* this relay has seen or made it before */
-    bool stopped;        /* told about STREAM_AHEAD */
     int64_t length;      /* as probed; -1: not a stream */
     int64_t first, tail; /* seq of the first and last entry as probed, 0 without entries */
     char last_id[48];    /* as probed: ids of Redis are unsigned, and may be none of ours */
@@ -76,7 +75,8 @@ bool relay_reply_ok(struct relay *relay, const struct redis_reply *reply);
 err relay_wait(struct relay *relay);
 err relay_read_failed(struct relay *relay, err e); /* the same forgetting for failures of PostgreSQL */
 
-/* Queues the compare-and-append of n events of one stream, ascending without gaps. */
+/* Queues the compare-and-append of n events of one stream, ascending without gaps; the first one's before_ms
+ * is known. */
 void relay_append_send(struct relay *relay, const char *name, const struct event *events, size_t n,
                        redis_fn *fn, void *data, struct arena *arena);
 enum append_answer { APPEND_FAILED, APPEND_DONE, APPEND_CONFLICT, APPEND_MISSING };

@@ -3,10 +3,12 @@
  * appends the difference. Once a second, and at once after any failure, it looks at Redis itself ("probe"),
  * judges each stream, and heals what is not a contiguous part of the log:
  *
- *   missing   FLUSHALL, DEL, failover to an empty node   made anew at the lowest attached offset, filled from
- * the log broken    a hole, a foreign id, another type         renamed to "<name>:broken" for an hour, then
- * as missing ahead     its last id is beyond the log              left alone, told loudly: a person has to
- * decide
+ *   missing   (FLUSHALL, DEL, failover to an empty node)
+ *             made anew at the lowest attached offset, and filled from the log
+ *   broken    (a hole, a foreign id, another type)
+ *             renamed to "<name>:broken" for an hour, then as missing
+ *   ahead     (its last id is beyond the log: PostgreSQL lost events, or somebody else writes)
+ *             renamed to "<name>:ahead" for a week, since nobody else has what it shows, then as missing
  *
  * The probe comes before the heads: what was in a stream then was committed before, so a stream is never
  * ahead by a race.
@@ -23,6 +25,9 @@
 #include "bus/base/metrics.h"
 
 enum { VERIFY_MS = 1000, LEVEL_MS = 200, PASS_MS = 1000, LOOKS = 3 };
+/* How long what was set aside is kept. */
+#define BROKEN_MS "3600000"
+#define AHEAD_MS "604800000"
 
 /* ---- probe ---- */
 
@@ -179,19 +184,15 @@ static err judge(struct relay *relay)
         bool has_last =
             stream->state == STREAM_GOOD || (stream->state == STREAM_BROKEN && stream->length >= 0);
         if (has_last && stream->last > stream->head)
-            stream->state = STREAM_AHEAD; /* with or without holes: a person has to decide */
-        if (stream->state == STREAM_AHEAD && !stream->stopped)
-            log_error("a stream is ahead of the log; its partition is not relayed",
-                      kv("stream", stream->name), kv("last", stream->last), kv("head", stream->head));
-        stream->stopped = stream->state == STREAM_AHEAD;
+            stream->state = STREAM_AHEAD; /* with or without holes */
     }
     return check_last_ids(relay);
 }
 
 /* ---- heal ---- */
 
-/* KEYS stream, place aside. ARGV last id and length as probed ("" for another type): what another relay has
- * made anew meanwhile stays. */
+/* KEYS stream, place aside, the place when that is taken. ARGV last id and length as probed ("" for another
+ * type): what another relay has made anew meanwhile stays; for how long it is kept in either place. */
 static struct redis_script set_aside_script = {
     .source = "local info, last, length = redis.pcall('XINFO', 'STREAM', KEYS[1]), '', ''\n"
               "if info.err then\n"
@@ -203,8 +204,9 @@ static struct redis_script set_aside_script = {
               "  end\n"
               "end\n"
               "if last ~= ARGV[1] or length ~= ARGV[2] then return 0 end\n"
-              "redis.call('RENAME', KEYS[1], KEYS[2])\n"
-              "redis.call('PEXPIRE', KEYS[2], 3600000)\n"
+              "local place = redis.call('EXISTS', KEYS[2]) == 1 and 3 or 2\n"
+              "redis.call('RENAME', KEYS[1], KEYS[place])\n"
+              "redis.call('PEXPIRE', KEYS[place], ARGV[place + 1])\n"
               "return 1\n",
 };
 
@@ -220,30 +222,56 @@ static void on_set_aside(void *data, const struct redis_reply *reply)
     probe->stream->last_ms = probe->stream->last = 0;
 }
 
-static err set_broken_aside(struct relay *relay)
+static void tell_aside(const struct stream *stream)
 {
-    for (size_t i = 0; i < relay->n; i++) {
-        struct stream *stream = &relay->streams[i];
-        if (stream->state != STREAM_BROKEN)
-            continue;
+    if (stream->state == STREAM_AHEAD)
+        log_error(
+            "a stream is ahead of the log, which has lost events or is not alone in writing it; it is kept"
+            " aside and made anew",
+            kv("stream", stream->name), kv("last", str_of(stream->last_id)), kv("length", stream->length),
+            kv("head", stream->head));
+    else
         log_error("a stream is not a part of the log; it is made anew", kv("stream", stream->name),
                   kv("last", str_of(stream->last_id)), kv("length", stream->length),
                   kv("head", stream->head));
-        struct probe *probe = arena_new_of(relay->arena, struct probe);
-        *probe = (struct probe){relay, stream};
-        bool other_type = stream->length < 0;
-        const struct str words[] = {
-            STR("2"), str_of(stream->name), arena_printf(relay->arena, "%s:broken", stream->name),
-            other_type ? STR("") : str_of(stream->last_id),
-            other_type ? STR("") : arena_printf(relay->arena, "%" PRId64, stream->length)};
-        redis_script_send(relay->redis, &set_aside_script, on_set_aside, probe, 5, words);
+}
+
+/* Of what is ahead the first is kept for long, whatever somebody does after that; all else gives way to what
+ * comes. */
+static void send_aside(struct relay *relay, struct stream *stream)
+{
+    struct probe *probe = arena_new_of(relay->arena, struct probe);
+    bool other_type = stream->length < 0, ahead = stream->state == STREAM_AHEAD;
+    struct str broken = arena_printf(relay->arena, "%s:broken", stream->name),
+               first = ahead ? arena_printf(relay->arena, "%s:ahead", stream->name) : broken;
+    *probe = (struct probe){relay, stream};
+    const struct str words[] = {STR("3"),
+                                str_of(stream->name),
+                                first,
+                                broken,
+                                other_type ? STR("") : str_of(stream->last_id),
+                                other_type ? STR("") : arena_printf(relay->arena, "%" PRId64, stream->length),
+                                ahead ? STR(AHEAD_MS) : STR(BROKEN_MS),
+                                STR(BROKEN_MS)};
+    redis_script_send(relay->redis, &set_aside_script, on_set_aside, probe, sizeof(words) / sizeof(*words),
+                      words);
+}
+
+static err set_aside(struct relay *relay)
+{
+    for (size_t i = 0; i < relay->n; i++) {
+        struct stream *stream = &relay->streams[i];
+        if (stream->state != STREAM_BROKEN && stream->state != STREAM_AHEAD)
+            continue;
+        tell_aside(stream);
+        send_aside(relay, stream);
     }
     return relay_wait(relay);
 }
 
 static err heal(struct relay *relay)
 {
-    TRY(set_broken_aside(relay));
+    TRY(set_aside(relay));
     struct stream **missing = arena_array(relay->arena, struct stream *, relay->n + 1);
     size_t n = 0;
     for (size_t i = 0; i < relay->n; i++)

@@ -8,7 +8,8 @@
  * last flush commits there after its connection was cut, has rows that never stood side by side, and a
  * handler may rely on how they fit. The fence of the flush would void what comes of it, but not a handler
  * that ends the process: so the fence rows are read last, and handlers see nothing unless they are as this
- * thread knows them. Then nobody else has written.
+ * thread knows them. Then nobody else has written. With them comes whether the log has the events that
+ * streams have shown (heal.c).
  */
 #include "bus/base/clock.h"
 #include "bus/base/fault.h"
@@ -195,8 +196,9 @@ static int queue_unchanged(struct worker *w, const struct batch *b, struct pg_re
 
 static err load_round(struct worker *w, struct batch *b)
 {
-    _cleanup_(pg_result_freep) struct pg_result *unchanged = NULL;
+    _cleanup_(pg_result_freep) struct pg_result *unchanged = NULL, *had = NULL;
     rows_queue_load(b, w->pg);
+    heal_ask(w, &had);
     int wanted = queue_unchanged(w, b, &unchanged);
     pg_sync(w->pg, NULL, NULL);
     err e = pg_wait(w->pg, DEADLINE_MS);
@@ -204,7 +206,7 @@ static err load_round(struct worker *w, struct batch *b)
     TRY(e);
     if (pg_get_int(unchanged, 0, 0) != wanted && !mutant(MUTANT_EPOCH))
         return FAIL(FENCED, "partitions were taken over, or flushed, while their rows were loaded");
-    return OK;
+    return heal_answer(w, had);
 }
 
 static err load(struct worker *w, struct batch *b)

@@ -22,6 +22,12 @@ struct entry entry_of_event(const struct event *event)
                           .envelope = event->envelope};
 }
 
+/* Read from a stream, not from the log. */
+static bool is_of_stream(const struct entry *entry)
+{
+    return entry->entry.p;
+}
+
 static void offend(struct item *item, const char *reason, struct str detail)
 {
     item->fate = ITEM_PARK;
@@ -153,9 +159,10 @@ static err add_event(struct gathered *g, struct entry *entry, struct partition *
 }
 
 /* A step at a time: a group that starts late may have the whole log before it. What does not fit comes again
- * with the next read, which begins at our position. */
-static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
+ * with the next read, which begins at our position. ret_ends: the log ends before that event. */
+static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to, bool *ret_ends)
 {
+    *ret_ends = false;
     if (up_to > p->skipped + GAP_STEP)
         up_to = p->skipped + GAP_STEP;
     while (p->read < up_to) {
@@ -163,8 +170,9 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
         size_t n;
         TRY(eventlog_read(g->w->pg, p->topic, p->part, p->read, (int)(up_to - p->read), g->w->arena, &events,
                           &n));
+        *ret_ends = n == 0;
         if (n == 0)
-            return FAIL(PG_RETRY, "the stream shows an event that the log does not have");
+            return OK;
         struct entry *entries = arena_array(g->w->arena, struct entry, n);
         for (size_t i = 0; i < n; i++) {
             entries[i] = entry_of_event(&events[i]);
@@ -176,19 +184,62 @@ static err fill_gap(struct gathered *g, struct partition *p, int64_t up_to)
     return OK;
 }
 
-/* An entry that is broken or out of sequence is not believed: the log says what stands there. What a resting
- * partition was read for comes again. */
+/* An entry that is broken or out of sequence is not believed: the log says what stands there. Not before it
+ * was asked for what the stream has shown so far: what is left out here comes again with the next read. */
+static err fill_from_log(struct gathered *g, const struct entry *entry, struct partition *p)
+{
+    if (p->shown) {
+        if (g->w->skipped_since_ms)
+            g->w->skipped_since_ms = 1; /* the flush that asks is due */
+        return OK;
+    }
+    bool ends;
+    err e = fill_gap(g, p, entry->seq, &ends);
+    if (e.code == ERR_UNAVAILABLE) {
+        heal_rest(g->w, p, e);
+        return OK;
+    }
+    if (ends && is_of_stream(entry))
+        heal_doubt(g->w, p, entry->entry);
+    return e;
+}
+
+/* The next one of a stream. A type that no build knows makes a member stand down, hence the log has to say so
+ * itself. */
+static err take_shown(struct gathered *g, struct entry *entry, struct partition *p)
+{
+    err e = add_event(g, entry, p);
+    if (e.code == ERR_OUTDATED) {
+        heal_from_log(p);
+        return OK;
+    }
+    TRY(e);
+    p->shown = entry->seq;
+    p->shown_ms = entry->ms;
+    return OK;
+}
+
+/* No event of our log: it has the id of none, or it is younger than our position and has a number that we
+ * have passed. Then the log was another one when we passed it. */
+static bool is_foreign(const struct entry *entry, const struct partition *p)
+{
+    return entry->seq == 0 || (entry->seq <= p->skipped && p->skipped_ms && entry->ms > p->skipped_ms);
+}
+
 static err take_event(struct gathered *g, struct entry *entry, struct partition *p)
 {
-    if (entry->seq <= p->read || heal_rests(p))
+    bool shown = is_of_stream(entry);
+    if (heal_rests(p) || (shown && heal_doubts(p)))
         return OK;
-    if (!entry->broken && entry->seq == p->read + 1)
-        return add_event(g, entry, p);
-    err e = fill_gap(g, p, entry->seq);
-    if (e.code != ERR_UNAVAILABLE)
-        return e;
-    heal_rest(g->w, p, e);
-    return OK;
+    if (shown && is_foreign(entry, p)) {
+        heal_doubt(g->w, p, entry->entry);
+        return p->shown ? FAIL(PG_RETRY, "a stream is not the one that it was") : OK;
+    }
+    if (entry->seq <= p->read)
+        return OK;
+    if (entry->broken || entry->seq != p->read + 1)
+        return fill_from_log(g, entry, p);
+    return shown ? take_shown(g, entry, p) : add_event(g, entry, p);
 }
 
 /* ---- commands ---- */
@@ -233,8 +284,11 @@ static err take_command(struct gathered *g, struct entry *entry, struct partitio
 err gather_items(struct worker *w, struct item ***ret, size_t *ret_n)
 {
     struct gathered g = {.w = w};
-    for (size_t i = 0; i < w->n_parts; i++)
-        w->parts[i].read = w->parts[i].skipped;
+    for (size_t i = 0; i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        p->read = p->skipped;
+        p->shown = p->shown > p->skipped ? 0 : p->shown; /* left, and read again */
+    }
     for (size_t i = 0; i < w->n_read; i++) {
         struct entry *entry = &w->read[i];
         struct partition *p = worker_partition(w, entry->topic, entry->part);

@@ -8,7 +8,9 @@
 #include "bus/base/metrics.h"
 #include "consumers/worker.h"
 
-enum { REST_MS = 2000 };
+enum { REST_MS = 2000, DOUBT_MS = 2000 };
+
+/* ---- what cannot be read ---- */
 
 void heal_rest(struct worker *w, struct partition *p, err e)
 {
@@ -21,6 +23,60 @@ bool heal_rests(const struct partition *p)
 {
     return clock_mono_ms() < p->rest_ms;
 }
+
+/* ---- what the log does not have ---- */
+
+void heal_from_log(struct partition *p)
+{
+    p->doubt_ms = clock_mono_ms() + DOUBT_MS;
+}
+
+/* The relay sets the stream aside and makes it anew; meanwhile, and once in a while until then, the log has
+ * everything. */
+void heal_doubt(struct worker *w, struct partition *p, struct str entry)
+{
+    heal_from_log(p);
+    log_error("a stream shows what the log does not have; the log is read instead",
+              kv("group", w->group->name), kv("stream", p->stream), kv("entry", entry));
+}
+
+bool heal_doubts(const struct partition *p)
+{
+    return clock_mono_ms() < p->doubt_ms;
+}
+
+void heal_ask(struct worker *w, struct pg_result **ret)
+{
+    struct head *shown = arena_array(w->arena, struct head, w->n_parts);
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_parts; i++) {
+        const struct partition *p = &w->parts[i];
+        if (p->shown)
+            shown[n++] = (struct head){p->topic, p->part, p->shown, p->shown_ms};
+    }
+    if (n)
+        eventlog_queue_has(w->pg, shown, n, w->arena, pg_keep, ret);
+}
+
+err heal_answer(struct worker *w, const struct pg_result *answers)
+{
+    bool all = true;
+    size_t n = 0;
+    for (size_t i = 0; answers && i < w->n_parts; i++) {
+        struct partition *p = &w->parts[i];
+        if (!p->shown)
+            continue;
+        if (!eventlog_has(answers, n++)) {
+            heal_doubt(w, p,
+                       arena_printf(w->arena, "%lld-%lld", (long long)p->shown_ms, (long long)p->shown));
+            all = false;
+        }
+        p->shown = 0;
+    }
+    return all ? OK : FAIL(PG_RETRY, "a stream showed what the log does not have");
+}
+
+/* ---- what a stream does not show ---- */
 
 /* Behind the log, and no further than at the last look: the stream does not show what the log has. */
 static bool stuck(struct partition *p, int64_t head)
@@ -59,7 +115,7 @@ err read_heal(struct worker *w)
     TRY(eventlog_heads(w->pg, w->arena, &heads, &n));
     for (size_t i = 0; i < n && w->n_read < BATCH_MAX; i++) {
         struct partition *p = worker_partition(w, heads[i].topic, heads[i].part);
-        if (!p || !reads_events(w, p) || !stuck(p, heads[i].seq))
+        if (!p || !reads_events(w, p) || p->shown || !stuck(p, heads[i].seq))
             continue;
         p->read = p->skipped;
         err e = heal_partition(w, p);

@@ -158,6 +158,7 @@ static void set_partition(struct partition *p, const struct pg_result *r, int ro
     p->flush = pg_get_int(r, row, 3);
     p->seq = p->skipped = pg_get_int(r, row, 4);
     p->ms = p->skipped_ms = pg_get_int(r, row, 5);
+    p->shown = 0;
     p->gap_fetches = more(p->gap_fetches, pg_get_int(r, row, 6));
     p->repeats = more(p->repeats, pg_get_int(r, row, 7));
 }

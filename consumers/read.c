@@ -237,7 +237,7 @@ static void send_event_read(struct worker *w)
         word(&words, head[i]);
     for (size_t i = 0; i < w->n_parts; i++) {
         const struct partition *p = &w->parts[i];
-        if (!reads_events(w, p))
+        if (!reads_events(w, p) || heal_doubts(p))
             continue;
         word(&words, str_of(p->stream));
         ids[lanes++] = arena_printf(w->arena, "%lld-%lld", (long long)p->skipped_ms, (long long)p->skipped);
@@ -383,6 +383,7 @@ void read_rewind(struct worker *w)
         p->history = p->claim = p->commands;
         p->skipped = p->seq;
         p->skipped_ms = p->ms;
+        p->shown = 0;
     }
     w->n_read = 0;
     w->skipped_since_ms = 0;

@@ -135,6 +135,16 @@ err read_heal(struct worker *w) _must_use_;
 /* e: the archive's file that has what comes next behind p->read cannot be read. */
 void heal_rest(struct worker *w, struct partition *p, err e);
 bool heal_rests(const struct partition *p);
+/* For a while the log is read instead of the stream. */
+void heal_from_log(struct partition *p);
+/* The same, since the stream shows something that the log does not have. */
+void heal_doubt(struct worker *w, struct partition *p, struct str entry);
+bool heal_doubts(const struct partition *p);
+/* Queues the question whether the log has what streams have shown since it was last asked; *ret stays NULL
+ * when they showed nothing. */
+void heal_ask(struct worker *w, struct pg_result **ret);
+/* PG_RETRY: it has not. Then nothing of the batch may be handled. */
+err heal_answer(struct worker *w, const struct pg_result *answers) _must_use_;
 
 /* gather.c: turns entries into the items of a batch: drops what is not ours or known, fills gaps from the
  * log. */

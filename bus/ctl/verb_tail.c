@@ -127,7 +127,11 @@ static err take_entry(struct tail *tail, const struct entry *entry)
     snprintf(lane->last, sizeof(lane->last), "%.*s", STR_ARG(entry->entry));
     if (entry->broken || entry->seq != lane->seq + 1)
         return OK;
-    tell(tail, &(struct event){entry->topic, entry->part, entry->seq, entry->ms, entry->envelope});
+    tell(tail, &(struct event){.topic = entry->topic,
+                               .part = entry->part,
+                               .seq = entry->seq,
+                               .ms = entry->ms,
+                               .envelope = entry->envelope});
     lane->seq = entry->seq;
     return OK;
 }

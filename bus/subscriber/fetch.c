@@ -1,7 +1,8 @@
 /*
  * Fetching. Redis is asked for what lies behind what was seen of each partition; an entry is believed only
- * when its number is the next one. Anything else (a gap, an entry that cannot be read, silence although the
- * log has a head that is further) is read from the log. So it does not matter what happens to Redis, nor
+ * when its number is the next one and the log has it, too: PostgreSQL may have lost its end, and anybody who
+ * can write to Redis can write anything. Anything else (a gap, an entry that cannot be read, silence although
+ * the log has a head that is further) is read from the log. So it does not matter what happens to Redis, nor
  * whether there is one.
  */
 #include "bus/subscriber/internal.h"
@@ -18,6 +19,8 @@ enum {
     DRIFT_MS = 500,
     REDIS_REST_MS = 2000,
     ARCHIVE_REST_MS = 2000,
+    DOUBT_MS = 2000,
+    HAS_MS = 10000,
     STEP_MS = 100,
     DOWN_MS = 200,
 };
@@ -129,6 +132,11 @@ static bool rests(const struct place *place)
     return clock_mono_ms() < place->rest_ms;
 }
 
+static bool doubts(const struct place *place)
+{
+    return clock_mono_ms() < place->doubt_ms;
+}
+
 /* Places known to be behind, in turn, so that one with a long history does not starve the others. One whose
  * archive cannot be read rests, and the caller hears of it when there is nothing else for him. */
 static err catch_up(struct dds *sub)
@@ -153,7 +161,7 @@ static err catch_up(struct dds *sub)
 /* With Redis it must have been silent since the last look: else every event would be read twice. */
 static bool stuck(const struct dds *sub, struct place *place, int64_t head)
 {
-    bool alone = !sub->redis || !redis_is_up(sub->redis);
+    bool alone = !sub->redis || !redis_is_up(sub->redis) || doubts(place);
     bool yes = head > place->seen &&
                (alone || (place->looked_head > place->seen && place->looked_seen == place->seen));
     place->looked_head = head;
@@ -187,14 +195,14 @@ static void on_read(void *data, const struct redis_reply *reply)
             clock_mono_ms() + REDIS_REST_MS; /* no rights, no memory: the log goes on meanwhile */
 }
 
-/* Whether a place rests may change with the clock, so each is asked once. */
+/* Whether a place is read may change with the clock, so each is asked once. */
 static void send_read(struct dds *sub)
 {
     struct str *names = arena_array(sub->arena, struct str, 2 * sub->n_places), *ids = names + sub->n_places;
     size_t n = 0;
     for (size_t i = 0; i < sub->n_places; i++) {
         const struct place *place = &sub->places[i];
-        if (!place->owned || rests(place))
+        if (!place->owned || rests(place) || doubts(place))
             continue;
         names[n] = str_of(place->stream);
         ids[n++] = arena_printf(sub->arena, "%lld-%lld", (long long)place->seen_ms, (long long)place->seen);
@@ -213,17 +221,74 @@ static void send_read(struct dds *sub)
     redis_send(sub->redis, on_read, sub, 6 + 2 * n, words);
 }
 
+/* The place of an entry in hand; NULL: not for us now. */
+static struct place *place_of(const struct dds *sub, const struct entry *entry)
+{
+    struct place *place = sub_place(sub, entry->topic, entry->part);
+    return place && place->owned && !rests(place) && !doubts(place) && !entry->command ? place : NULL;
+}
+
+static void doubt(struct place *place)
+{
+    place->doubt_ms = clock_mono_ms() + DOUBT_MS;
+    place->behind = true;
+}
+
+/* How far the entries in hand follow on what was seen. One that has the id of no event, or is younger than
+ * what was seen and has a passed number, is of another log. */
+static void find_shown(struct dds *sub)
+{
+    for (size_t i = 0; i < sub->n_places; i++)
+        sub->places[i].shown = 0;
+    for (size_t i = 0; i < sub->n_read; i++) {
+        const struct entry *entry = &sub->read[i];
+        struct place *place = place_of(sub, entry);
+        if (!place)
+            continue;
+        if (entry->seq == 0 || (entry->seq <= place->seen && place->seen_ms && entry->ms > place->seen_ms)) {
+            doubt(place);
+        } else if (!entry->broken && entry->seq == (place->shown ? place->shown : place->seen) + 1) {
+            place->shown = entry->seq;
+            place->shown_ms = entry->ms;
+        }
+    }
+}
+
+/* Streams have no holes, so the last one answers for those before it. */
+static err ask_log(struct dds *sub)
+{
+    _cleanup_(pg_result_freep) struct pg_result *result = NULL;
+    struct head *shown = arena_array(sub->scratch, struct head, sub->n_places);
+    size_t n = 0, answer = 0;
+    for (size_t i = 0; i < sub->n_places; i++) {
+        const struct place *place = &sub->places[i];
+        if (place->shown)
+            shown[n++] = (struct head){place->topic, place->part, place->shown, place->shown_ms};
+    }
+    if (n == 0)
+        return OK;
+    eventlog_queue_has(sub->pg, shown, n, sub->scratch, pg_keep, &result);
+    pg_sync(sub->pg, NULL, NULL);
+    TRY(pg_wait(sub->pg, HAS_MS));
+    for (size_t i = 0; i < sub->n_places; i++)
+        if (sub->places[i].shown && !eventlog_has(result, answer++))
+            doubt(&sub->places[i]);
+    return OK;
+}
+
 /* Entries in order; a place whose next one is missing is read from the log instead. */
 static err take_entries(struct dds *sub)
 {
+    find_shown(sub);
+    TRY(ask_log(sub));
     for (size_t i = 0; i < sub->n_read; i++) {
         const struct entry *entry = &sub->read[i];
-        struct place *place = sub_place(sub, entry->topic, entry->part);
-        if (!place || !place->owned || rests(place) || entry->command)
+        struct place *place = place_of(sub, entry);
+        if (!place)
             continue;
         if (entry->seq <= place->seen)
             sub->stats.repeated++;
-        else if (!entry->broken && entry->seq == place->seen + 1)
+        else if (!entry->broken && entry->seq == place->seen + 1 && entry->seq <= place->shown)
             see(sub, place, entry->seq, entry->ms, &entry->envelope);
         else
             place->behind = true;

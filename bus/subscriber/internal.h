@@ -32,7 +32,9 @@ struct place {
     int64_t epoch;
     int64_t seq, given, seen, ms, given_ms, seen_ms; /* each with the milliseconds of its event */
     int64_t looked_head, looked_seen;                /* at the last look at the heads */
-    int64_t rest_ms; /* monotonic: not read before, since the archive's file could not be */
+    int64_t shown, shown_ms; /* the last of the entries in hand that follow on `seen`; 0: none */
+    int64_t rest_ms;         /* monotonic: not read before, since the archive's file could not be */
+    int64_t doubt_ms; /* monotonic: until then the log is read alone, since Redis showed more than that */
     size_t queued;
 };
 

@@ -47,13 +47,14 @@ static bool idle(const struct dds *sub)
 }
 
 /* As the row says it. Renewed at our epoch: what is in hand stays in hand, and a commit whose reply was lost
- * shows here. Taken anew: reading starts behind what is committed. */
+ * shows here. Taken anew, or by a database that came back without its last moments: reading starts behind
+ * what is committed. */
 static void adopt(struct dds *sub, struct place *place, int64_t epoch, int64_t seq, int64_t ms)
 {
     place->returned = true;
     if (place->owned && place->epoch == epoch && seq == place->seq)
         return;
-    if (place->owned && place->epoch == epoch && seq <= place->given) {
+    if (place->owned && place->epoch == epoch && seq > place->seq && seq <= place->given) {
         place->owing = place->owing && seq < place->given;
         place->seq = seq;
         place->ms = ms;

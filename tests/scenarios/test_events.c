@@ -267,6 +267,31 @@ Test(events, a_log_with_a_hole_is_not_jumped_over)
     listener_stop(l);
 }
 
+/* PostgreSQL came back from a backup. Whoever heard what it lost must be told: his position is none any more,
+ * and what takes the lost numbers he would never hear of. */
+Test(events, a_log_that_lost_its_end_ends_the_streams)
+{
+    for (int i = 0; i < 4; i++)
+        cr_expect_eq(add_to_cart(ana, cup, 1), 201);
+    struct listener *l = listen_to(ana, 0, "?types=cart.*&from=0");
+    cr_assert(listener_hears(l, 4, SOON_MS));
+    cr_assert(shop_is_quiet(shop, 0));
+    shop_sql(shop,
+             "WITH h AS (UPDATE stream_head h SET seq = 3, ms = l.ms FROM event_log l WHERE h.topic ="
+             "  'carts' AND h.seq = 4 AND l.topic = 'carts' AND l.part = h.part AND l.seq = 3"
+             "  RETURNING h.part, h.ms),"
+             " o AS (UPDATE consumer_offset o SET seq = 3, ms = h.ms FROM h WHERE o.topic = 'carts' AND"
+             "  o.part = h.part AND o.seq = 4)"
+             " DELETE FROM event_log l USING h WHERE l.topic = 'carts' AND l.part = h.part AND l.seq = 4"
+             " RETURNING l.seq");
+    for (int64_t until = shop_now_ms() + SOON_MS; shop_now_ms() < until && listener_status(l) == 200;)
+        shop_nap();
+    cr_expect_eq(listener_status(l), 400);
+    listener_end(l);
+    cr_expect_eq(listener_heard(l), 4);
+    listener_stop(l);
+}
+
 /* ---- falling over ---- */
 
 static void fall_over(int round)

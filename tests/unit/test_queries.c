@@ -254,6 +254,36 @@ Test(queries, a_silent_redis_does_not_make_the_cache_lie)
     cr_expect_leq(wait_for(product_path(id), "price", 7000), 2000);
 }
 
+/* PostgreSQL came back without its last event, whose number goes to another one. */
+Test(queries, a_log_that_lost_its_end_does_not_make_the_cache_lie)
+{
+    struct uuid id = opened_product(door, "Thing", "t", "toys", 1990, 3);
+    cr_assert_eq(get(NULL, product_path(id)), 200);
+    for (int price = 2000; price < 2003; price++) {
+        bus_sql(&door->bus, "UPDATE product SET price = %d", price);
+        opened_event(door, PRODUCT_UPDATED, id, "{}", true);
+        cr_assert_leq(wait_for(product_path(id), "price", price), 1000);
+    }
+    bus_sql(&door->bus, "DELETE FROM event_log WHERE seq = 3");
+    bus_sql(&door->bus, "UPDATE stream_head h SET seq = 2, ms = l.ms FROM event_log l WHERE l.seq = 2");
+    clock_sleep_ms(200);
+    bus_sql(&door->bus, "UPDATE product SET price = 5000");
+    opened_event(door, PRODUCT_UPDATED, id, "{}", false);
+    cr_expect_leq(wait_for(product_path(id), "price", 5000), 1000);
+}
+
+/* All of that while nobody looked: whatever is in memory may be of another log. */
+Test(queries, a_database_that_was_away_is_read_anew)
+{
+    struct uuid id = opened_product(door, "Thing", "t", "toys", 1990, 3);
+    cr_assert_eq(get(NULL, product_path(id)), 200);
+    bus_sql(&door->bus, "UPDATE product SET price = 5000");
+    servers_end(door->bus.servers, SERVER_POSTGRES);
+    clock_sleep_ms(200);
+    servers_restart(door->bus.servers, SERVER_POSTGRES);
+    cr_expect_leq(wait_for(product_path(id), "price", 5000), 3000);
+}
+
 /* ---- the cart and orders ---- */
 
 Test(queries, a_cart_shows_todays_prices)

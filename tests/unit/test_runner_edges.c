@@ -18,9 +18,8 @@ static struct envelope keyed(struct bus *s, struct uuid user, struct uuid produc
 static void announce(struct bus *s, struct uuid product, size_t times)
 {
     struct event *events = arena_array(s->arena, struct event, times);
-    for (size_t i = 0; i < times; i++) {
+    for (size_t i = 0; i < times; i++)
         events[i] = runner_created(s, product);
-    }
     eventlog_queue(s->pg, events, times, s->arena);
     pg_sync(s->pg, NULL, NULL);
     bus_must(pg_wait(s->pg, 30000));
@@ -199,6 +198,106 @@ Test(edges, an_event_that_no_number_holds_stops_no_stream)
     cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter"), 0);
     relay_free(relay);
     runner_stop(r);
+    bus_stop(&s);
+}
+
+/* ---- a stream that says more than the log ---- */
+
+#define OFFSET "SELECT seq FROM consumer_offset WHERE grp = 'cart' AND topic = 'catalog' AND part = 0"
+
+static bool knows(struct bus *s, struct uuid product)
+{
+    return bus_query(s, "SELECT count(*) FROM cart_product WHERE product_id = '%s'",
+                     uuid_str(product, s->arena).p) > 0;
+}
+
+/* An entry behind the last one of evt:{catalog.00}, as the log has none. */
+static void forge(struct bus *s, struct event event, int64_t seq)
+{
+    struct str words[3 + 2 * ENVELOPE_COMMAND] = {
+        STR("XADD"), STR("evt:{catalog.00}"),
+        arena_printf(s->arena, "%lld-%lld", (long long)clock_ms(), (long long)seq)};
+    const struct redis_reply *reply;
+    bus_must(redis_call(s->redis, &reply, 3 + envelope_words(&event.envelope, false, words + 3), words));
+}
+
+/* PostgreSQL came back from a backup: what it has lost still stands in Redis. */
+static void lose_behind(struct bus *s, int64_t seq)
+{
+    bus_sql(s, "DELETE FROM event_log WHERE topic = 'catalog' AND seq > %lld", (long long)seq);
+    bus_sql(s,
+            "UPDATE stream_head h SET seq = l.seq, ms = l.ms FROM event_log l WHERE h.topic = 'catalog'"
+            " AND l.topic = h.topic AND l.part = h.part AND l.seq = %lld",
+            (long long)seq);
+}
+
+/* It moves, it is not handled, and what the log has under its number later is not taken for it. */
+static void believes_the_log(const char *type)
+{
+    struct bus s = runner_bus(1);
+    struct uuid hat = runner_product(&s, false), cap = runner_product(&s, false),
+                shirt = runner_product(&s, true), forged = runner_product(&s, false);
+    struct relay *relay = relay_new(s.redis, s.pg);
+    struct runner *r = runner_start(&cart_group, "one");
+    announce(&s, hat, 3);
+    bus_must(relay_sweep(relay, NULL));
+    runner_expect(&s, OFFSET, 3);
+    struct event event = runner_created(&s, forged);
+    event.envelope.type = str_of(type);
+    forge(&s, event, 4);
+    for (int i = 0; i < 5; i++, clock_sleep_ms(200)) {
+        runner_publish(&s, runner_add_item(&s, uuid_v7(clock_ms()), shirt, 1));
+        cr_expect_eq(bus_query(&s, OFFSET), 3);
+        cr_expect(!knows(&s, forged));
+    }
+    runner_expect(&s, "SELECT count(*) FROM command WHERE status = 'succeeded'", 5);
+    announce(&s, cap, 1);
+    runner_expect(&s, OFFSET, 4);
+    cr_expect(knows(&s, cap) && !knows(&s, forged));
+    cr_expect_eq(bus_query(&s, "SELECT count(*) FROM dead_letter"), 0);
+    runner_stop(r);
+    relay_free(relay);
+    bus_stop(&s);
+}
+
+Test(edges, an_event_that_the_log_does_not_have_is_not_handled)
+{
+    believes_the_log("product.created.v1");
+}
+
+Test(edges, an_event_of_no_concern_that_the_log_does_not_have_moves_no_offset)
+{
+    believes_the_log("category.created.v1");
+}
+
+/* A build that does not know the type must not stand down for what somebody wrote to Redis. */
+Test(edges, an_event_of_an_unknown_type_that_the_log_does_not_have_stops_nobody)
+{
+    believes_the_log("product.invented.v9");
+}
+
+/* The log has gone on since it lost its end: the numbers are those of the stream, the events are not. */
+Test(edges, an_event_of_a_lost_end_is_not_taken_for_the_one_that_has_its_number)
+{
+    struct bus s = runner_bus(1);
+    struct uuid hat = runner_product(&s, false), lost = runner_product(&s, false),
+                cap = runner_product(&s, false);
+    struct relay *relay = relay_new(s.redis, s.pg);
+    announce(&s, hat, 3);
+    announce(&s, lost, 2);
+    bus_must(relay_sweep(relay, NULL));
+    lose_behind(&s, 3);
+    clock_sleep_ms(2);
+    announce(&s, cap, 4);
+    struct runner *r = runner_start(&cart_group, "one");
+    runner_expect(&s, OFFSET, 7);
+    cr_expect(knows(&s, hat) && knows(&s, cap) && !knows(&s, lost));
+    relay_free(relay);
+    relay = relay_new(s.redis, s.pg);
+    bus_must(relay_sweep(relay, NULL));
+    bus_stream_check(&s, TOPIC_CATALOG, 0);
+    runner_stop(r);
+    relay_free(relay);
     bus_stop(&s);
 }
 

@@ -189,6 +189,88 @@ Test(subscriber, what_happens_to_redis_is_not_noticed)
     dds_close(sub);
 }
 
+/* As it would be the next of each partition. */
+static void forge(const char *type)
+{
+    for (int part = 0; part < PARTS; part++)
+        bus_redis_do(
+            &bus,
+            "XADD evt:{carts.%02d} %lld-%lld specversion 1.0 id 018f3c2a-7b1e-7c3d-8e4f-a1b2c3d4e5f6 source"
+            " x type %s partitionkey x data {}",
+            part, (long long)clock_ms(),
+            (long long)bus_query(&bus,
+                                 "SELECT coalesce(max(seq), 0) + 1 FROM event_log WHERE topic ="
+                                 " 'carts' AND part = %d",
+                                 part),
+            type);
+}
+
+Test(subscriber, what_redis_shows_and_the_log_does_not_have_is_not_told)
+{
+    static const char *const types[] = {"cart.cleared.v1", "product.created.v1"}; /* asked for or not */
+    struct seen seen = {.n = 0};
+    struct dds *sub = subscribe("one");
+    for (int i = 0; i < 2; i++) {
+        commit_some(20);
+        see_until(sub, &seen, seen.n + 20, true);
+        forge(types[i]);
+        for (int64_t until = clock_mono_ms() + 800; clock_mono_ms() < until;) {
+            const struct dds_event *event;
+            cr_assert_neq(dds_next(sub, 50, &event), DDS_OK);
+        }
+        commit_some(20);
+        see_until(sub, &seen, seen.n + 20, true);
+        cr_assert_eq(offsets(), seen.n);
+    }
+    dds_close(sub);
+}
+
+/* PostgreSQL came back without the last events: those that took their numbers since come, too, and no
+ * position is beyond the log. */
+static void lose_last(int n)
+{
+    bus_sql(&bus,
+            "DELETE FROM event_log l USING stream_head h WHERE l.topic = 'carts' AND h.topic = l.topic"
+            " AND h.part = l.part AND l.seq > h.seq - %d",
+            n);
+    bus_sql(&bus,
+            "UPDATE stream_head h SET seq = l.seq, ms = l.ms FROM (SELECT topic, part, max(seq) AS seq,"
+            " max(ms) AS ms FROM event_log GROUP BY 1, 2) l WHERE h.topic = l.topic AND h.part = l.part");
+}
+
+Test(subscriber, a_position_is_never_beyond_the_log)
+{
+    const struct dds_event *event;
+    struct dds *sub = subscribe("one");
+    commit_some(30);
+    for (int i = 0; i < 30; i++)
+        while (dds_next(sub, 100, &event) != DDS_OK)
+            continue;
+    lose_last(1);
+    cr_assert_eq(dds_commit(sub), DDS_FENCED, "%s", dds_error(sub));
+    cr_assert_eq(offsets(), 0);
+    dds_close(sub);
+}
+
+Test(subscriber, who_was_further_than_the_log_goes_back_with_it)
+{
+    struct seen seen = {.n = 0};
+    struct dds *sub = subscribe("one");
+    commit_some(30);
+    see_until(sub, &seen, 30, true);
+    lose_last(2);
+    bus_sql(&bus, "UPDATE consumer_offset o SET seq = h.seq, ms = h.ms FROM stream_head h WHERE o.grp ="
+                  " 'ext:partner' AND o.topic = h.topic AND o.part = h.part");
+    clock_sleep_ms(LEASE); /* a turn */
+    commit_some(30);
+    const struct dds_event *event;
+    int64_t n = 0;
+    for (int64_t until = clock_mono_ms() + 8000; clock_mono_ms() < until && n < 30;)
+        n += dds_next(sub, 100, &event) == DDS_OK;
+    cr_assert_eq(n, 30);
+    dds_close(sub);
+}
+
 Test(subscriber, a_database_that_comes_back_is_gone_on_with)
 {
     struct seen seen = {.n = 0};
