@@ -1,32 +1,30 @@
 /*
  * daydream-consumers: runs every group, some threads each, which share its partitions as members of the
- * group: while one waits for PostgreSQL another reads and decides. An instance has a stable name (the lowest
- * free number, held by a lock file), so that a restarted one takes its own partitions back at once. SIGTERM
- * drains: the batch in hand is finished, leases are released, the process leaves in less than two seconds; a
- * second SIGTERM ends it on the spot, which is safe by design. With an errand on its command
- * line (errand.h) it does that instead, for daydreamctl, and takes no part in the groups' work.
+ * group: while one waits for PostgreSQL another reads and decides. An instance has a stable name
+ * (instance.h), so that a restarted one takes its own partitions back at once. SIGTERM drains: the batch in
+ * hand is finished, leases are released, the process leaves in less than two seconds; a second SIGTERM ends
+ * it on the spot, which is safe by design. With an errand on its command line (errand.h) it does that
+ * instead, for daydreamctl, and takes no part in the groups' work.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bus/base/arena.h"
+#include "bus/base/clock.h"
 #include "bus/base/conf.h"
 #include "bus/base/log.h"
 #include "bus/message.h"
 #include "bus/meta.h"
 #include "bus/shared_metrics.h"
 #include "consumers/errand.h"
+#include "consumers/instance.h"
 #include "consumers/watchdog.h"
 
-enum { INSTANCES_MAX = 64, GROUPS_MAX = 64, WORKERS_MAX = 64, KEPT = 1 << 20 };
+enum { GROUPS_MAX = 64, WORKERS_MAX = 64, KEPT = 1 << 20, KEEP_MS = 100 };
 
 static atomic_bool stop;
 static volatile bool stop_waiting; /* for meta_wait() */
@@ -44,28 +42,6 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-}
-
-/* The lock is held until the process ends; the kernel releases it whatever the end was. */
-static err instance_name(char *ret, size_t size)
-{
-    char host[65] = "", path[4200];
-    gethostname(host, sizeof(host) - 1);
-    snprintf(path, sizeof(path), "%s/run", conf_str(SET_DAYDREAM_HOME).p);
-    if (mkdir(path, 0755) != 0 && errno != EEXIST)
-        return FAIL(CONFIG, "cannot make the folder DAYDREAM_HOME/run (error %d)", errno);
-    for (int n = 1; n <= INSTANCES_MAX; n++) {
-        snprintf(path, sizeof(path), "%s/run/consumers-%d.lock", conf_str(SET_DAYDREAM_HOME).p, n);
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        if (fd < 0)
-            return FAIL(CONFIG, "cannot open a lock file in DAYDREAM_HOME/run (error %d)", errno);
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            snprintf(ret, size, "%s-%d", host, n);
-            return OK;
-        }
-        close(fd);
-    }
-    return FAIL(CONFIG, "more than %d consumers run in this home", INSTANCES_MAX);
 }
 
 static void *run_group(void *data)
@@ -103,7 +79,23 @@ static bool runs_here(const struct group *group)
     return found;
 }
 
-static void run_groups(const char *instance)
+/* Until the signal, or until somebody else has our name. */
+static bool keep_name(const char *instance)
+{
+    while (!atomic_load(&stop)) {
+        clock_sleep_ms(KEEP_MS);
+        if (instance_keep())
+            continue;
+        log_error("another process has the name of this one, which ends and comes again under another",
+                  kv("instance", instance));
+        atomic_store(&stop, true);
+        return false;
+    }
+    return true;
+}
+
+/* False: the name is gone. */
+static bool run_groups(const char *instance)
 {
     static pthread_t threads[GROUPS_MAX * WORKERS_MAX];
     static struct worker *workers[GROUPS_MAX * WORKERS_MAX];
@@ -116,27 +108,44 @@ static void run_groups(const char *instance)
             }
     struct watchdog *watchdog = watchdog_start(workers, n);
     log_info("consumers are running", kv("instance", instance), kv("threads", (int64_t)n));
+    bool kept = keep_name(instance);
     for (size_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     watchdog_stop(watchdog);
     for (size_t i = 0; i < n; i++)
         worker_free(workers[i]);
+    return kept;
 }
 
-/* Waits for the servers and checks what is fixed, before any thread starts. */
-static bool ready(void)
+/* Waits for the servers, checks what is fixed and takes a name, before any thread starts. NULL: that cannot
+ * be, or a signal came. */
+static const char *ready(void)
 {
     struct pg *pg = NULL;
     struct redis *redis = NULL;
-    bool yes = meta_wait(&stop_waiting, &pg, NULL, &redis);
-    pg_close(pg);
+    const char *instance = NULL;
+    bool up = meta_wait(&stop_waiting, &pg, NULL, &redis);
     redis_close(redis);
-    return yes;
+    err e = up ? instance_take(pg, &stop_waiting, &instance) : OK;
+    if (failed(e))
+        log_error("the consumers cannot start", kv("why", err_text(e)));
+    return failed(e) ? NULL : instance;
+}
+
+static err share_numbers(const char *instance)
+{
+    metrics_share("daydream-consumers", instance);
+    return trace_start("daydream-consumers", instance);
+}
+
+static int refuse(err e)
+{
+    fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
+    return 2;
 }
 
 int main(int argc, char **argv)
 {
-    char instance[96];
     if (errand_named(argc, argv)) {
         catch_signals();
         return errand_run(argc, argv, &stop);
@@ -152,17 +161,16 @@ int main(int argc, char **argv)
     if (!failed(e))
         e = message_pin(conf_str(SET_EMIT_PINNED));
     if (!failed(e))
-        e = instance_name(instance, sizeof(instance));
-    if (!failed(e)) {
-        metrics_share("daydream-consumers", instance);
-        e = trace_start("daydream-consumers", instance);
-    }
-    if (failed(e)) {
-        fprintf(stderr, "daydream-consumers: %s\n", err_text(e));
-        return 2;
-    }
-    if (ready())
-        run_groups(instance);
+        e = instance_place();
+    if (failed(e))
+        return refuse(e);
+    const char *instance = ready();
+    if (!instance)
+        return stop_waiting ? 0 : 1;
+    e = share_numbers(instance);
+    if (failed(e))
+        return refuse(e);
+    bool kept = run_groups(instance);
     trace_stop();
-    return 0;
+    return kept ? 0 : 1;
 }
