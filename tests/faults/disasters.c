@@ -1,26 +1,21 @@
 /*
- * What happens in the middle of a case, beside crash points: servers that die or freeze, data that
- * disappears, links that are cut, a consumer that sleeps past its lease, a message nobody can read. Each is
- * one function that returns when the blow has fallen; how fast the shop recovers is measured here too,
- * against the bounds of the design with room for a loaded machine.
+ * What happens in the middle of a case, beside crash points: servers that die or freeze, data that disappears
+ * (disasters_redis.c), links that are cut, a consumer that sleeps past its lease, a message nobody can read.
+ * Each is one function that returns when the blow has fallen; how fast the shop recovers is measured here
+ * too, against the bounds of the design with room for a loaded machine.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bus/base/uuid.h"
 #include "bus/topics.h"
 #include "tests/faults/faults.h"
-#include "tests/support/aof.h"
 #include "tests/support/indigestible.h"
 
 enum {
     LEASE_MS = 500,
     LOADED = 3,
-    PARTS = 3,
     CUTS = 25,
     REBUILD_MS = 10000,
     RESUME_MS = 900,
@@ -28,11 +23,7 @@ enum {
     CROWD_MS = 10000
 };
 
-static const char *const families[] = {"users", "catalog", "stock", "carts", "orders", "payments"};
-enum { FAMILIES = sizeof(families) / sizeof(*families) };
-
-/* Says how long it took, and ends the case when that was too long. */
-static void within(struct crowd *crowd, const char *what, int64_t took_ms, int64_t bound_ms)
+void within(struct crowd *crowd, const char *what, int64_t took_ms, int64_t bound_ms)
 {
     printf("    %s: %lld ms (bound %lld, times %d when loaded)\n", what, (long long)took_ms,
            (long long)bound_ms, LOADED);
@@ -42,8 +33,7 @@ static void within(struct crowd *crowd, const char *what, int64_t took_ms, int64
     }
 }
 
-/* How long it takes until a command that is waited for succeeds. */
-static int64_t until_it_works(struct crowd *crowd)
+int64_t until_it_works(struct crowd *crowd)
 {
     struct browser *browser = browser_new(shop_port(crowd->shop, 0));
     int64_t begin = shop_now_ms();
@@ -67,55 +57,6 @@ static int64_t until_it_works(struct crowd *crowd)
     reply_clear(&reply);
     browser_free(browser);
     return shop_now_ms() - begin;
-}
-
-/* ---- data of Redis that disappears ---- */
-
-static void del_streams(struct crowd *crowd)
-{
-    for (size_t i = 0; i < FAMILIES; i++)
-        for (int part = 0; part < PARTS; part++)
-            freeReplyObject(shop_redis(crowd->shop, "DEL evt:{%s.%02d}", families[i], part));
-}
-
-static void flush_all(struct crowd *crowd)
-{
-    freeReplyObject(shop_redis(crowd->shop, "FLUSHALL"));
-}
-
-static void flush_scripts(struct crowd *crowd)
-{
-    freeReplyObject(shop_redis(crowd->shop, "SCRIPT FLUSH"));
-}
-
-/* The groups of the command lanes lose their memory of what was delivered; those of the streams are mirrors.
- */
-static void destroy_groups(struct crowd *crowd)
-{
-    char *rows = shop_sql_text(crowd->shop,
-                               "SELECT string_agg(grp || ' {' || topic || '.' || lpad(part::text, 2, '0') ||"
-                               " '}', ' ') FROM consumer_offset"),
-         *rest = rows, *group, *lane;
-
-    while ((group = strsep(&rest, " ")) && (lane = strsep(&rest, " "))) {
-        freeReplyObject(shop_redis(crowd->shop, "XGROUP DESTROY cmd:%s %s", lane, group));
-        freeReplyObject(shop_redis(crowd->shop, "XGROUP DESTROY evt:%s %s", lane, group));
-    }
-    free(rows);
-}
-
-/* Cuts some bytes off the end of the newest append-only file, as a disk that lied would. */
-static void truncate_aof(struct crowd *crowd)
-{
-    char path[700];
-    struct stat st;
-
-    servers_kill(shop_servers(crowd->shop), SERVER_REDIS);
-    aof_path(shop_servers(crowd->shop), path, sizeof(path));
-    assert(stat(path, &st) == 0);
-    if (truncate(path, st.st_size - 1 - (off_t)(crowd->seed * 7919 % 20000) % st.st_size) != 0)
-        perror(path);
-    servers_restart(shop_servers(crowd->shop), SERVER_REDIS);
 }
 
 /* ---- servers that die, end or freeze ---- */
@@ -411,6 +352,7 @@ const struct disaster disasters[] = {
     {"script-flush",    "redis forgets the scripts",                          flush_scripts,    0},
     {"group-destroy",   "every consumer group in redis is destroyed",         destroy_groups,   0},
     {"aof-tail",        "redis is killed and loses the end of its file",      truncate_aof,     LOSES | TEARS},
+    {"forge",           "streams show events that the log does not have",     forge,            TEARS | BUSY | SHORT},
     {"redis-kill",      "redis is killed and started",                        restart_redis,    0},
     {"postgres-kill",   "postgresql is killed and started",                   restart_postgres, SHORT},
     {"servers-end",     "both servers end cleanly and are started",           end_both,         0},

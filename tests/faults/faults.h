@@ -14,7 +14,14 @@
 #include "tests/support/browser.h"
 #include "tests/support/shop.h"
 
-enum { HOT_USERS = 48, HOT_PRODUCTS = 50, PRODUCTS = 550, CLIENTS = 24, PAYMENT_TIMEOUT_MS = 1000 };
+enum {
+    PARTS = 3,
+    HOT_USERS = 48,
+    HOT_PRODUCTS = 50,
+    PRODUCTS = 550,
+    CLIENTS = 24,
+    PAYMENT_TIMEOUT_MS = 1000
+};
 
 /* ---- prepare.c: the data every case starts on ---- */
 
@@ -96,6 +103,19 @@ const struct disaster *disaster_find(const char *name);
 /* A command in the victim's cart lane that cannot be read. Returns how long it took until it was parked, -1
  * when it was not. */
 int64_t poison(struct crowd *crowd);
+/* Says how long it took, and ends the case when that was too long. */
+void within(struct crowd *crowd, const char *what, int64_t took_ms, int64_t bound_ms);
+/* How long it takes until a command that is waited for succeeds, in milliseconds. */
+int64_t until_it_works(struct crowd *crowd);
+
+/* ---- disasters_redis.c: what happens to Redis's data ---- */
+
+void del_streams(struct crowd *crowd);
+void flush_all(struct crowd *crowd);
+void flush_scripts(struct crowd *crowd);
+void destroy_groups(struct crowd *crowd);
+void truncate_aof(struct crowd *crowd);
+void forge(struct crowd *crowd);
 
 /* ---- points.c: crash points ---- */
 

@@ -123,7 +123,7 @@ static struct shop *open_shop(const struct fault_case *c)
                                            "FAULT_POISON=poison",
                                            NULL};
     struct shop_options options = {.consumers = 2,
-                                   .partitions = 3,
+                                   .partitions = PARTS,
                                    .settings = settings,
                                    .mutant = c->mutant,
                                    .fault_log = c->hits,

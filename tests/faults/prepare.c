@@ -51,7 +51,7 @@ static void write_scene(const char *folder)
 
 void scene_prepare(const char *folder)
 {
-    shop = shop_start(&(struct shop_options){.partitions = 3});
+    shop = shop_start(&(struct shop_options){.partitions = PARTS});
     boss[0] = admin(shop);
     for (int i = 1; i < MAKERS; i++)
         boss[i] = at_door(boss[0], 0);
