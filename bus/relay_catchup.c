@@ -44,7 +44,10 @@ static void on_page(void *data, const struct redis_reply *reply)
         stream->state = STREAM_MISSING;
         page->relay->again = true;
         break;
-    case APPEND_CONFLICT: /* another relay was first, or a tail was lost: `last` is now the truth */
+    case APPEND_CONFLICT: /* another relay was first, a tail was lost, or somebody else writes: `last` is what
+                             stands there, and the log has to say whether it is an event */
+        stream->checked = false;
+        break;
     case APPEND_FAILED:
         break;
     }
@@ -160,6 +163,8 @@ err relay_catch_up(struct relay *relay, int64_t until)
         err e = relay_wait(relay);
         for (size_t i = 0; i < now->n; i++)
             now->pages[i].stream->sent = now->pages[i].stream->last;
+        if (!failed(e))
+            e = relay_check_last_ids(relay);
         if (failed(e)) {
             err dropped = round_take(relay, next, false);
             return failed(dropped) ? dropped : e;

@@ -75,6 +75,10 @@ bool relay_reply_ok(struct relay *relay, const struct redis_reply *reply);
 err relay_wait(struct relay *relay);
 err relay_read_failed(struct relay *relay, err e); /* the same forgetting for failures of PostgreSQL */
 
+/* The last id of each good stream must be in the log, with the same milliseconds; nothing is appended behind
+ * another. Those that are checked already cost nothing. */
+err relay_check_last_ids(struct relay *relay) _must_use_;
+
 /* Queues the compare-and-append of n events of one stream, ascending without gaps; the first one's before_ms
  * is known. */
 void relay_append_send(struct relay *relay, const char *name, const struct event *events, size_t n,

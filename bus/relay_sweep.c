@@ -154,8 +154,7 @@ static err read_heads(struct relay *relay)
 
 /* ---- judge ---- */
 
-/* The last id of each good stream must be in the log, with the same milliseconds. */
-static err check_last_ids(struct relay *relay)
+err relay_check_last_ids(struct relay *relay)
 {
     struct stream **list = arena_array(relay->arena, struct stream *, relay->n + 1);
     int64_t *seqs = arena_array(relay->arena, int64_t, relay->n + 1), *ms;
@@ -171,8 +170,10 @@ static err check_last_ids(struct relay *relay)
     TRY(relay_read_failed(relay, relay_log_ms(relay, list, seqs, n, ms)));
     for (size_t i = 0; i < n; i++) {
         list[i]->checked = ms[i] == list[i]->last_ms;
-        if (!list[i]->checked)
-            list[i]->state = ms[i] == RELAY_MS_UNREAD ? STREAM_UNKNOWN : STREAM_BROKEN;
+        if (list[i]->checked)
+            continue;
+        list[i]->state = ms[i] == RELAY_MS_UNREAD ? STREAM_UNKNOWN : STREAM_BROKEN;
+        relay->again |= list[i]->state == STREAM_BROKEN;
     }
     return OK;
 }
@@ -186,7 +187,7 @@ static err judge(struct relay *relay)
         if (has_last && stream->last > stream->head)
             stream->state = STREAM_AHEAD; /* with or without holes */
     }
-    return check_last_ids(relay);
+    return relay_check_last_ids(relay);
 }
 
 /* ---- heal ---- */

@@ -267,6 +267,20 @@ Test(relay, nothing_is_appended_behind_the_lost_end_of_another_log)
     relay_free(other);
 }
 
+/* Between two looks at Redis: an append finds it there, and must not take it for the work of another relay.
+ */
+Test(relay, nothing_is_appended_behind_what_somebody_else_wrote)
+{
+    bus_commit(&bus, bus.pg, "ana", 4);
+    offset("cart", 0);
+    sweep();
+    bus_redis_do(&bus, "XADD evt:{carts.%02d} %lld-5 type foreign", ana, (long long)clock_ms());
+    clock_sleep_ms(2);
+    bus_commit(&bus, bus.pg, "ana", 3);
+    sweep();
+    cr_assert_eq(bus_stream_check(&bus, TOPIC_CARTS, ana), 7);
+}
+
 /* The same relay lives on: what it knew before PostgreSQL went away is not believed afterwards. */
 Test(relay, a_relay_that_lost_its_database_looks_at_the_streams_anew)
 {
