@@ -34,11 +34,9 @@ struct partition {
     bool touched;                        /* while loading and flushing: its fence row is concerned, */
     int64_t hi, hi_ms;                   /* and its event lane is decided up to here */
     int64_t looked_head, looked_skipped; /* at the last look of read_heal() */
-    int64_t shown,
-        shown_ms;     /* the last event that its stream showed and the log was not yet asked for; 0: none
-                       */
-    int64_t rest_ms;  /* monotonic: its events are not read before, see heal_rest() */
-    int64_t doubt_ms; /* monotonic: its stream is not read before, see heal_doubt() */
+    int64_t shown, shown_ms; /* the last event of its stream that the log was not yet asked for; 0: none */
+    int64_t rest_ms;         /* monotonic: its events are not read before, see heal_rest() */
+    int64_t doubt_ms;        /* monotonic: its stream is not read before, see heal_doubt() */
     int64_t gap_fetches, repeats; /* of the partition since it exists; told to operators with the lease */
     char lane[STREAM_NAME], stream[STREAM_NAME];
 };

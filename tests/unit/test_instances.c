@@ -96,17 +96,17 @@ static void share(int n)
                      (long long)bus_query(&bus, ALIVE), (long long)bus_query(&bus, OWNERS), n);
 }
 
-static bool is_member(const char *home_less, int n)
+static bool is_member(int n)
 {
-    return bus_query(&bus, "SELECT count(*) FROM member WHERE until > now() AND instance = '%s-%d'",
-                     home_less, n) == 1;
+    return bus_query(&bus, "SELECT count(*) FROM member WHERE until > now() AND instance = '%s-%d'", host,
+                     n) == 1;
 }
 
 Test(instances, two_homes_of_one_host_are_two_members)
 {
     pid_t a = start("a"), b = start("b");
     share(2);
-    cr_expect(is_member(host, 1) && is_member(host, 2));
+    cr_expect(is_member(1) && is_member(2));
     die(a);
     die(b);
 }
@@ -122,16 +122,16 @@ Test(instances, who_is_killed_comes_back_under_his_name)
         die(b);
         b = start("b");
         share(2);
-        cr_expect(is_member(host, 1) && is_member(host, 2));
+        cr_expect(is_member(1) && is_member(2));
     }
     die(a);
     die(b);
     b = start("b");
     becomes(1, OWNERS);
-    cr_expect(is_member(host, 2), "the name is not free because its owner is away");
+    cr_expect(is_member(2), "the name is not free because its owner is away");
     a = start("a");
     share(2);
-    cr_expect(is_member(host, 1) && is_member(host, 2));
+    cr_expect(is_member(1) && is_member(2));
     die(a);
     die(b);
 }
@@ -146,7 +146,7 @@ Test(instances, a_cloned_home_gets_another_name)
     cr_assert_eq(system(copy.p), 0);
     pid_t c = start("c");
     share(2);
-    cr_expect(is_member(host, 1) && is_member(host, 2));
+    cr_expect(is_member(1) && is_member(2));
     die(c);
     c = start("c");
     share(2);
@@ -164,7 +164,7 @@ Test(instances, the_second_of_a_home_is_the_next_number)
     die(a);
     a = start("a");
     share(2);
-    cr_expect(is_member(host, 1) && is_member(host, 2));
+    cr_expect(is_member(1) && is_member(2));
     die(a);
     die(b);
 }
@@ -180,7 +180,7 @@ Test(instances, a_database_that_starts_again_knows_the_names_again)
     share(2);
     pid_t c = start("c");
     share(3);
-    cr_expect(is_member(host, 1) && is_member(host, 2) && is_member(host, 3));
+    cr_expect(is_member(1) && is_member(2) && is_member(3));
     die(a);
     die(b);
     die(c);
@@ -204,7 +204,7 @@ Test(instances, a_name_that_somebody_else_has_is_given_up)
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "%x", status);
     a = start("a");
     share(1);
-    cr_expect(is_member(host, 2));
+    cr_expect(is_member(2));
     die(a);
     pg_close(other);
 }

@@ -246,16 +246,22 @@ Test(relay, an_id_beyond_2_63_is_thrown_out)
     sweep_until_level(8);
 }
 
-/* PostgreSQL lost its last event and has gone on since: the stream has that number, but not that event.
- * Nothing may be put behind it, or it would stand in the middle of a stream that looks right. */
-Test(relay, nothing_is_appended_behind_the_lost_end_of_another_log)
+/* Four events, all in the stream; then PostgreSQL comes back without the last one. */
+static void lose_the_fourth(void)
 {
     bus_commit(&bus, bus.pg, "ana", 4);
     offset("cart", 0);
     sweep();
     bus_sql(&bus, "DELETE FROM event_log WHERE seq = 4");
     bus_sql(&bus, "UPDATE stream_head h SET seq = 3, ms = l.ms FROM event_log l WHERE l.seq = 3");
-    clock_sleep_ms(2);
+    clock_sleep_ms(2); /* what takes its number is younger */
+}
+
+/* PostgreSQL lost its last event and has gone on since: the stream has that number, but not that event.
+ * Nothing may be put behind it, or it would stand in the middle of a stream that looks right. */
+Test(relay, nothing_is_appended_behind_the_lost_end_of_another_log)
+{
+    lose_the_fourth();
     for (int i = 0; i < 3; i++) {
         relay_append(relay, bus_commit(&bus, bus.pg, "ana", 1), 1, bus.arena);
         bus_must(redis_wait(bus.redis, 5000));
@@ -284,12 +290,7 @@ Test(relay, nothing_is_appended_behind_what_somebody_else_wrote)
 /* The same relay lives on: what it knew before PostgreSQL went away is not believed afterwards. */
 Test(relay, a_relay_that_lost_its_database_looks_at_the_streams_anew)
 {
-    bus_commit(&bus, bus.pg, "ana", 4);
-    offset("cart", 0);
-    sweep();
-    bus_sql(&bus, "DELETE FROM event_log WHERE seq = 4");
-    bus_sql(&bus, "UPDATE stream_head h SET seq = 3, ms = l.ms FROM event_log l WHERE l.seq = 3");
-    clock_sleep_ms(2);
+    lose_the_fourth();
     bus_commit(&bus, bus.pg, "ana", 3);
     servers_end(bus.servers, SERVER_POSTGRES);
     cr_assert(failed(relay_sweep(relay, NULL)));
