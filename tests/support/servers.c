@@ -289,8 +289,10 @@ static void make_dir(struct servers *s)
 
 const char servers_compose_redis[] = "auto-aof-rewrite-min-size 128mb";
 const char servers_compose_pg[] =
-    "shared_buffers = 128MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
-    "min_wal_size = 256MB\nwal_compression = lz4\nbackend_flush_after = 256kB\n";
+    "shared_buffers = 32MB\nrandom_page_cost = 1.1\nmax_connections = 200\n"
+    "min_wal_size = 80MB\nwal_compression = lz4\nbackend_flush_after = 256kB\n"
+    "bgwriter_delay = 50ms\nbgwriter_lru_maxpages = 1000\nbgwriter_lru_multiplier = 4\n"
+    "bgwriter_flush_after = 256kB\n";
 
 static void write_settings(const struct servers *s, const struct servers_options *o)
 {
