@@ -177,15 +177,24 @@ static void receive(struct generator *g, struct connection *c)
         done(g, c);
 }
 
+/* How long to wait for answers: until the next request is due. With all connections busy what is due cannot
+ * be sent before an answer comes: then there is nothing to wake up for, and to look again and again would
+ * take a core from the shop just when it is behind. */
+static struct timespec time_to_wait(const struct generator *g)
+{
+    int64_t due = next_due(g), busy = g->issued - g->ended;
+    if (g->load->per_second <= 0 || due == INT64_MAX || busy >= g->load->connections)
+        return (struct timespec){.tv_sec = 1};
+    int64_t left = due - clock_mono_ns();
+    if (left >= 1000000000)
+        return (struct timespec){.tv_sec = 1};
+    return (struct timespec){.tv_nsec = left > 0 ? left : 0};
+}
+
 static void turn(struct generator *g)
 {
     struct epoll_event events[EVENTS];
-    int64_t due = next_due(g), left = due == INT64_MAX ? INT64_MAX : due - clock_mono_ns();
-    struct timespec wait = {.tv_sec = 1};
-    if (left < 1000000000)
-        wait = (struct timespec){.tv_nsec = left > 0 ? left : 0};
-    if (g->load->per_second <= 0)
-        wait = (struct timespec){.tv_sec = 1};
+    struct timespec wait = time_to_wait(g);
     int n = epoll_pwait2(g->poller, events, EVENTS, &wait, NULL);
     for (int i = 0; i < n; i++) {
         struct connection *c = events[i].data.ptr;
