@@ -1,8 +1,10 @@
-/* Arenas and buffers: alignment, zeroes, the ceiling, reset, growing in place. */
+/* Arenas and buffers: alignment, zeroes, the ceiling, reset, growing in place; memory that goes back. */
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "bus/base/arena.h"
+#include "tests/support/measure.h"
 
 Test(arena, memory_is_zeroed_aligned_and_apart)
 {
@@ -83,6 +85,24 @@ Test(arena, a_length_below_zero_is_a_programming_error, .signal = SIGABRT)
 
     arena_alloc(arena, below - 4);
 }
+
+#ifndef __SANITIZE_ADDRESS__ /* whose malloc has nothing to trim */
+Test(arena, idle_pages_between_pieces_in_use_go_back)
+{
+    enum { PIECES = 2048, BYTES = 16 << 10, KEPT = 32 };
+    static char *pieces[PIECES];
+    for (int i = 0; i < PIECES; i++)
+        memset(pieces[i] = malloc(BYTES), 'x', BYTES);
+    for (int i = 0; i < PIECES; i++)
+        if (i % KEPT)
+            free(pieces[i]);
+    int64_t before = memory_resident(getpid());
+    arena_give_back();
+    cr_assert_lt(memory_resident(getpid()), before - PIECES * BYTES / 2);
+    for (int i = 0; i < PIECES; i += KEPT)
+        cr_assert_eq(pieces[i][BYTES - 1], 'x');
+}
+#endif
 
 Test(buf, keeps_every_byte_while_it_grows)
 {
