@@ -181,6 +181,28 @@ Test(migrate, no_table_that_only_grows_is_vacuumed_for_its_inserts)
                  0);
 }
 
+static int64_t columns_with(const char *target)
+{
+    char sql[400];
+    snprintf(sql, sizeof(sql),
+             "SELECT count(*) FROM pg_attribute LEFT JOIN pg_inherits ON inhrelid = attrelid"
+             " WHERE (attrelid = 'command'::regclass OR inhparent = 'event_log'::regclass)"
+             " AND attnum > 0 AND NOT attisdropped AND attstattarget %s",
+             target);
+    return query(sql);
+}
+
+/* Decision 0022: also the periods that come later. */
+Test(migrate, samples_of_tables_that_only_grow_are_small)
+{
+    must(migrate_up(pg, REAL, 8, NULL, NULL));
+    cr_assert_gt(query("SELECT event_log_ahead(1800000000000, 'month', 1)"), 0);
+    cr_assert_gt(columns_with("= 10"), 3 * 16);
+    cr_assert_eq(columns_with("<> 10"), 0);
+    must(migrate_down(pg, REAL, 25, NULL, NULL));
+    cr_assert_eq(columns_with("<> -1"), 0);
+}
+
 /* ---- the check at start ---- */
 
 static enum err_code check(void)
