@@ -3,7 +3,6 @@
  * (prepare), poll (reads are answered as they come; Redis and PostgreSQL of the upper layer answer others),
  * dirty clients (check).
  */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -139,21 +138,23 @@ static bool has_gone(size_t now, size_t peak, size_t least)
     return peak >= least && now <= peak / 4;
 }
 
-/* After a flood free memory lies between what is in use, where malloc does not give it back by itself. */
+/* After a flood free memory lies between what is in use, where malloc does not give it back by itself. So it
+ * does when all callers have waited at once for a server that stood still, and nobody has gone: the first
+ * loop looks after that, for all. */
 static void give_memory_back(struct loop *loop)
 {
     size_t callers = loop->callers, kept = loop->host.kept;
+    int64_t since_ms = loop->host.now_ms - loop->trim_ms;
 
     loop->peak = callers > loop->peak ? callers : loop->peak;
     loop->kept_peak = kept > loop->kept_peak ? kept : loop->kept_peak;
-    if (!has_gone(callers, loop->peak, TRIM_PEAK) && !has_gone(kept, loop->kept_peak, TRIM_KEPT))
-        return;
-    if (loop->host.now_ms < loop->trim_ms + TRIM_MS)
+    bool gone = has_gone(callers, loop->peak, TRIM_PEAK) || has_gone(kept, loop->kept_peak, TRIM_KEPT);
+    if (since_ms < TRIM_MS || (!gone && (loop->index != 0 || since_ms < TRIM_ANYHOW_MS)))
         return;
     loop->peak = callers;
     loop->kept_peak = kept;
     loop->trim_ms = loop->host.now_ms;
-    malloc_trim(0);
+    arena_give_back();
 }
 
 static void on_tick(uv_timer_t *timer)

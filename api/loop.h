@@ -9,17 +9,18 @@
 #include "api/server.h"
 
 enum {
-    TICK_MS = 250,         /* resolution of deadlines */
-    WHEEL_SLOTS = 256,     /* times TICK_MS: the longest deadline, and a little */
-    READ_BYTES = 64 << 10, /* one read */
-    DRAIN_GRACE_MS = 300,  /* idle clients may still ask and hear Connection: close */
-    DRAIN_CUT_MS = 1500,   /* then everybody is cut off */
-    DRAIN_END_MS = 1700,   /* then the loop ends whatever is owed */
-    TRIM_PEAK = 64,        /* so many callers … */
-    TRIM_KEPT = 4 << 20,   /* … or bytes of answers must have gone … */
-    TRIM_MS = 1000,        /* … and so much time, before memory is given back */
-    HELD_MAX = 32 << 20,   /* bytes of unfinished requests, all loops together */
-    KEPT_MAX = 64 << 20,   /* of answers nobody has read, the same */
+    TICK_MS = 250,          /* resolution of deadlines */
+    WHEEL_SLOTS = 256,      /* times TICK_MS: the longest deadline, and a little */
+    READ_BYTES = 64 << 10,  /* one read */
+    DRAIN_GRACE_MS = 300,   /* idle clients may still ask and hear Connection: close */
+    DRAIN_CUT_MS = 1500,    /* then everybody is cut off */
+    DRAIN_END_MS = 1700,    /* then the loop ends whatever is owed */
+    TRIM_PEAK = 64,         /* so many callers … */
+    TRIM_KEPT = 4 << 20,    /* … or bytes of answers must have gone … */
+    TRIM_MS = 1000,         /* … and so much time, before memory is given back; */
+    TRIM_ANYHOW_MS = 10000, /* without them after so much */
+    HELD_MAX = 32 << 20,    /* bytes of unfinished requests, all loops together */
+    KEPT_MAX = 64 << 20,    /* of answers nobody has read, the same */
 };
 
 /* One connection on its loop. */

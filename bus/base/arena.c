@@ -46,14 +46,14 @@ struct arena {
 
 void arena_keep_memory(int piece)
 {
-    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_ARENA_MAX, 1); /* malloc_trim() leaves the end of every other one as it is */
     mallopt(M_MMAP_THRESHOLD, piece);
     mallopt(M_TRIM_THRESHOLD, 4 * piece);
 }
 
 void arena_give_back(void)
 {
-    malloc_trim(LARGEST_STEP);
+    malloc_trim(0);
 }
 
 static void *allocate(size_t n)
