@@ -13,6 +13,8 @@
 #include "bus/shared_metrics.h"
 #include "bus/trace.h"
 
+enum { KEPT = 256 << 10 }; /* an answer seldom has more */
+
 static struct shop shop;
 
 static void *wait_for_servers(void *data)
@@ -64,6 +66,7 @@ static err serve(void)
 int main(int argc, char **argv)
 {
     prctl(PR_SET_NAME, "daydream-api");
+    arena_keep_memory(KEPT);
     if (argc > 1) {
         conf_print(stdout, false, false);
         return strcmp(argv[1], "--help") == 0 ? 0 : 2;

@@ -3,6 +3,7 @@
  * line per minute; ends with 1 when the last minute has more than 5 % more resident memory in any program, or
  * a p99 above 1.2 times, than minute 2. The commands are spread over the users; latency counts from when a
  * request was due. Memory is the median of a look per second: a single look sees what one batch has in hand.
+ * How long the disk answered nothing is printed beside it: no program can be faster than that.
  * Half of what is accepted is measured with few connections, as the bench does, and sent over many: with few
  * a second of slow fsyncs makes the load generator fall behind, and what it then measures is its own queue.
  *
@@ -15,33 +16,45 @@
 #include <string.h>
 
 #include "bus/base/clock.h"
+#include "tests/bench/support/disk.h"
 #include "tests/bench/support/rows.h"
 
 enum { CONNECTIONS = 32, MANY_CONNECTIONS = 256, MEASURED = 20000, MINUTES_MAX = 600, SETTLED = 2 };
-enum { LOOK_MS = 1000, LOOKS_MAX = 600 };
+enum { LOOK_MS = 1000, LOOKS_MAX = 600, DISK_LOOK_MS = 20 };
 
 static struct minute {
     double p99_ms;
     int64_t memory[PROGRAMS];
 } minutes[MINUTES_MAX + 1];
 
-/* What looks at the memory while the load is sent. */
+/* What looks at the memory, and whether the disk answers, while the load is sent. */
 static struct looks {
     struct shop *shop;
     pthread_t thread;
     atomic_bool stop;
     double seen[PROGRAMS][LOOKS_MAX];
     int n;
+    struct disk disk;
 } looks;
+
+static void look_at_memory(struct looks *l)
+{
+    for (enum program p = 0; p < PROGRAMS; p++)
+        l->seen[p][l->n] = (double)memory_resident(shop_pid(l->shop, p, 0));
+    l->n++;
+}
 
 static void *look(void *arg)
 {
     struct looks *l = arg;
-    while (!atomic_load(&l->stop) && l->n < LOOKS_MAX) {
-        for (enum program p = 0; p < PROGRAMS; p++)
-            l->seen[p][l->n] = (double)memory_resident(shop_pid(l->shop, p, 0));
-        l->n++;
-        clock_sleep_ms(LOOK_MS);
+    int64_t next_ms = 0;
+    while (!atomic_load(&l->stop)) {
+        disk_look(&l->disk, clock_mono_ms());
+        if (clock_mono_ms() >= next_ms && l->n < LOOKS_MAX) {
+            look_at_memory(l);
+            next_ms = clock_mono_ms() + LOOK_MS;
+        }
+        clock_sleep_ms(DISK_LOOK_MS);
     }
     return NULL;
 }
@@ -50,6 +63,7 @@ static void looks_start(struct shop *shop)
 {
     looks.shop = shop;
     looks.n = 0;
+    disk_open(&looks.disk, servers_dir(shop_servers(shop)));
     atomic_store(&looks.stop, false);
     if (pthread_create(&looks.thread, NULL, look, &looks) != 0)
         shop_die(shop, "no thread to look at the memory");
@@ -87,10 +101,11 @@ static void measure_minute(struct bench *b, const struct str *requests, double r
     looks_stop(m->memory);
     m->p99_ms = (double)latency_quantile(&r.latencies, 0.99) / 1e6;
     printf("minute %3d  %6.0f/s  p50 %6.2f ms  p99 %7.2f ms  backlog %6lld  MB: door %.1f, consumers %.1f, "
-           "producers %.1f\n",
+           "producers %.1f  disk still %lld ms\n",
            minute, (double)r.good / r.seconds, (double)latency_quantile(&r.latencies, 0.5) / 1e6, m->p99_ms,
            (long long)bench_backlog(b, "carts"), (double)m->memory[PROGRAM_API] / 1048576,
-           (double)m->memory[PROGRAM_CONSUMERS] / 1048576, (double)m->memory[PROGRAM_PRODUCERS] / 1048576);
+           (double)m->memory[PROGRAM_CONSUMERS] / 1048576, (double)m->memory[PROGRAM_PRODUCERS] / 1048576,
+           (long long)looks.disk.still_ms);
 }
 
 static bool verdict(int last)
