@@ -1,13 +1,5 @@
-DO $$
-DECLARE
-    x record;
-BEGIN
-    FOR x IN SELECT attrelid::regclass AS tbl, attname FROM pg_attribute
-             WHERE attnum > 0 AND NOT attisdropped AND (attrelid = 'command'::regclass OR attrelid IN
-                   (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'event_log'::regclass)) LOOP
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS -1', x.tbl, x.attname);
-    END LOOP;
-END $$;
+SELECT sample_rows('command', -1);
+SELECT sample_rows(inhrelid::regclass, -1) FROM pg_inherits WHERE inhparent = 'event_log'::regclass;
 CREATE OR REPLACE FUNCTION event_log_make(lo bigint, hi bigint) RETURNS text LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -24,4 +16,4 @@ BEGIN
     INSERT INTO event_partition VALUES (name, lo, hi);
     RETURN name;
 END $$;
-DROP FUNCTION sampled_little(regclass);
+DROP FUNCTION sample_rows(regclass, int);

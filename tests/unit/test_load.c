@@ -56,7 +56,7 @@ static double cpu_seconds(void)
 }
 
 /* It looked all the time whether it could send what was due, and took a core from the shop just when that was
- * behind: a stall of 50 ms became one of 500. */
+ * behind. */
 Test(load, waits_while_all_connections_are_busy)
 {
     const struct str request = STR("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
