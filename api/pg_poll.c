@@ -63,6 +63,11 @@ static void pump(void *object, short ready)
     pg_pump(((struct connection *)object)->pg, ready);
 }
 
+static void stop(void *object)
+{
+    pg_break(((struct connection *)object)->pg, "closed");
+}
+
 static void free_pg(void *object)
 {
     struct connection *c = object;
@@ -78,6 +83,7 @@ static const struct wire_pump pg_pump_of_wire = {
     .wants = wants,
     .waiting = waiting,
     .pump = pump,
+    .stop = stop,
     .free = free_pg,
 };
 

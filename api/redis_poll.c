@@ -44,6 +44,11 @@ static void pump(void *object, short ready)
     redis_pump(((struct redis_poll *)object)->redis, ready);
 }
 
+static void stop(void *object)
+{
+    redis_break(((struct redis_poll *)object)->redis);
+}
+
 static void free_redis(void *object)
 {
     struct redis_poll *poll = object;
@@ -59,6 +64,7 @@ static const struct wire_pump redis_pump_of_wire = {
     .wants = wants,
     .waiting = waiting,
     .pump = pump,
+    .stop = stop,
     .free = free_redis,
 };
 

@@ -242,10 +242,8 @@ void wire_free(struct wire *wire)
     if (!wire)
         return;
     wire->closing = true;
-    if (wire->up) { /* whoever waits is told now, while all are alive */
-        shutdown(wire->pump->fd(wire->object), SHUT_RDWR);
-        wire->pump->pump(wire->object, POLLIN);
-    }
+    if (wire->up) /* not by reading to the end: an answer that arrived would find half of its owner gone */
+        wire->pump->stop(wire->object);
     watch_close(wire);
     wire->up = false;
     uv_close((uv_handle_t *)&wire->prepare, on_handle_closed);

@@ -18,6 +18,7 @@ struct wire_pump {
     short (*wants)(const void *object);
     size_t (*waiting)(const void *object);
     void (*pump)(void *object, short ready);
+    void (*stop)(void *object); /* breaks the connection: whoever waits is told before it returns */
     void (*free)(void *object);
 };
 
@@ -32,5 +33,7 @@ struct wire *wire_new(uv_loop_t *loop, const struct wire_pump *pump, void *objec
                       wire_fn *fn, void *data);
 /* NULL while there is no connection. */
 void *wire_up(const struct wire *wire);
-/* Closes; the memory goes with the loop's closing callbacks. The owner is not told any more. */
+/* Closes: whoever waits is told that the connection is gone before this returns, nobody is told anything
+ * later. The memory goes with the loop's closing callbacks. The owner is not told any more. Not from inside a
+ * pump. */
 void wire_free(struct wire *wire);

@@ -89,6 +89,3 @@ bool failure_is_stale_plan(const PGresult *result);
 err pg_connect(struct pg *pg) _must_use_;
 /* Polls the socket until an event or the deadline (clock_mono_ms); false at the deadline. */
 bool pg_poll(const struct pg *pg, short wanted, int64_t deadline, short *ret_ready);
-
-/* pg.c: ends the connection; everybody who waits gets PG_DOWN, the text says why. */
-void pg_break(struct pg *pg, const char *why);

@@ -36,7 +36,6 @@ err pg_open(const char *url, const char *role, const char *setup, struct pg **re
 
 err pg_reopen(struct pg *pg)
 {
-    assert(!pg->running);
     pg_break(pg, "reopened");
     pg->first.code = ERR_NONE;
     return pg_connect(pg);
@@ -46,7 +45,6 @@ struct pg *pg_close(struct pg *pg)
 {
     if (!pg)
         return NULL;
-    assert(!pg->running);
     pg_break(pg, "closed");
     ring_deinit(&pg->waiting);
     explicit_bzero(pg->url, strlen(pg->url)); /* it may hold a password */
@@ -96,6 +94,7 @@ static struct waiting next(struct pg *pg)
 
 void pg_break(struct pg *pg, const char *why)
 {
+    assert(!pg->running);
     struct failure f = {ERR_PG_DOWN, ""};
     snprintf(f.text, sizeof(f.text), "PostgreSQL at %s: %s", pg->server, why);
     if (pg->conn)

@@ -74,6 +74,9 @@ typedef void pg_fn(void *data, err e, struct pg_result *result);
  * SQL: role or setup refused. On failure *ret is NULL. */
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret) _must_use_;
 struct pg *pg_close(struct pg *pg); /* takes NULL, returns NULL; waiting functions get PG_DOWN */
+/* Ends the connection, also one that answers; everybody who waits gets PG_DOWN at once, the text says why.
+ * What arrived and was not read is dropped. Not from inside a pg_fn. */
+void pg_break(struct pg *pg, const char *why);
 bool pg_is_up(const struct pg *pg);
 err pg_reopen(struct pg *pg) _must_use_; /* the same url, role and setup */
 

@@ -98,6 +98,5 @@ void subscriptions_clear(struct redis *redis);
  * told). */
 struct waiting *redis_enqueue(struct redis *redis, redis_fn *fn, void *data);
 void redis_queued(struct redis *redis); /* after the command is in `out` */
-void redis_break(struct redis *redis);  /* closes the socket; everybody who waits gets NULL */
 err redis_call_within(struct redis *redis, int64_t timeout_ms, const struct redis_reply **ret, size_t n,
                       const struct str *words) _must_use_;

@@ -31,7 +31,6 @@ err redis_open(const char *url, struct redis **ret)
 
 err redis_reopen(struct redis *redis)
 {
-    assert(!redis->running);
     redis_break(redis);
     if (redis->reader)
         redisReaderFree(redis->reader);
@@ -44,7 +43,6 @@ struct redis *redis_close(struct redis *redis)
 {
     if (!redis)
         return NULL;
-    assert(!redis->running);
     redis_break(redis);
     if (redis->reader)
         redisReaderFree(redis->reader);
@@ -64,6 +62,7 @@ bool redis_is_up(const struct redis *redis)
 
 void redis_break(struct redis *redis)
 {
+    assert(!redis->running);
     if (redis->fd >= 0)
         close(redis->fd);
     redis->fd = -1;

@@ -34,6 +34,9 @@ typedef void redis_fn(void *data, const struct redis_reply *reply);
 err redis_open(const char *url, struct redis **ret) _must_use_;
 struct redis *
 redis_close(struct redis *redis); /* takes NULL, returns NULL; waiting functions get NULL replies */
+/* Ends the connection, also one that answers; everybody who waits gets NULL at once. What arrived and was not
+ * read is dropped. Not from inside a redis_fn. */
+void redis_break(struct redis *redis);
 bool redis_is_up(const struct redis *redis);
 /* Connects anew after a break. Everything prepared on the connection (subscriptions) is gone. */
 err redis_reopen(struct redis *redis) _must_use_;
