@@ -190,7 +190,8 @@ static bool ask_for_stream(struct listener *l)
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
     l->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (l->options.receive_buffer)
+    bool comes_again = l->options.paused && l->connections > 0;
+    if (l->options.receive_buffer && !comes_again)
         setsockopt(l->fd, SOL_SOCKET, SO_RCVBUF, &l->options.receive_buffer, sizeof(int));
     return connect(l->fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
            send(l->fd, text, (size_t)n, MSG_NOSIGNAL) == n;

@@ -21,7 +21,7 @@ struct listener_options {
     const char *query;   /* "?types=order.*" or "" */
     const char *last_id; /* to begin with, or NULL */
     int receive_buffer;  /* bytes, SO_RCVBUF; 0: the system's */
-    bool paused;         /* takes the first block, then nothing */
+    bool paused;         /* takes the first block, then nothing; comes again with the system's buffer */
 };
 
 /* With the person's token of now. Returns when the first stream is open, or was refused. */
