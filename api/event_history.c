@@ -10,8 +10,9 @@ enum { SCRATCH = 64 << 20 };
 struct history {
     struct door *door;
     enum topic topic;
-    int part, limit;
+    int part;
     int64_t after;
+    struct event_history_page page;
     event_history_fn *fn;
     void *data;
     struct arena *arena;
@@ -33,7 +34,7 @@ static err read_old(struct history *h)
 {
     struct pg *pg;
     TRY(pg_open(h->door->shop->database_url, "dd_door", NULL, &pg));
-    err e = eventlog_read(pg, h->topic, h->part, h->after, h->limit, h->arena, &h->events, &h->n);
+    err e = eventlog_read(pg, h->topic, h->part, h->after, h->page.events, h->arena, &h->events, &h->n);
     pg_close(pg);
     return e;
 }
@@ -66,8 +67,8 @@ static void on_rows(void *data, err e, struct pg_result *rows)
         tell(h);
 }
 
-err event_history_read(struct door *door, enum topic topic, int part, int64_t after, int limit,
-                       event_history_fn *fn, void *data)
+err event_history_read(struct door *door, enum topic topic, int part, int64_t after,
+                       struct event_history_page page, event_history_fn *fn, void *data)
 {
     struct pg *pg = pg_poll_up(door->pg);
     if (!pg)
@@ -78,12 +79,12 @@ err event_history_read(struct door *door, enum topic topic, int part, int64_t af
     *h = (struct history){.door = door,
                           .topic = topic,
                           .part = part,
-                          .limit = limit,
                           .after = after,
+                          .page = page,
                           .fn = fn,
                           .data = data,
                           .arena = arena_new(SCRATCH)};
-    eventlog_queue_read(pg, topic, part, after, limit, on_rows, h);
+    eventlog_queue_read(pg, topic, part, after, page.events, page.bytes, on_rows, h);
     pg_sync(pg, NULL, NULL);
     return OK;
 }

@@ -13,7 +13,13 @@ struct door;
  * until the function returns. */
 typedef void event_history_fn(void *data, err e, const struct event *events, size_t n);
 
+/* At most so many events; as many as begin below so many bytes of data (1 MB where they are archived). */
+struct event_history_page {
+    int events;
+    int64_t bytes;
+};
+
 /* The log must hold at least one event behind `after`. fn is told later, exactly once; not when this fails
  * (PG_DOWN: no connection). */
-err event_history_read(struct door *door, enum topic topic, int part, int64_t after, int limit,
-                       event_history_fn *fn, void *data) _must_use_;
+err event_history_read(struct door *door, enum topic topic, int part, int64_t after,
+                       struct event_history_page page, event_history_fn *fn, void *data) _must_use_;

@@ -186,6 +186,9 @@ static void on_history(void *data, err e, const struct event *events, size_t n)
     read_on(stream);
 }
 
+/* More than he can be given at once would be read in vain, and again for the next piece. */
+static const struct event_history_page page = {.events = STREAM_READ, .bytes = STREAM_HIGH};
+
 /* Asks for the next piece of the next place that lags. One that has met the tail is live from here on. */
 static void read_on(struct stream *stream)
 {
@@ -197,7 +200,7 @@ static void read_on(struct stream *stream)
             tail_seq(stream->streams->door->tail, at->topic, at->part) == TAIL_NOWHERE)
             continue;
         stream->reading = !failed(event_history_read(stream->streams->door, at->topic, at->part, at->seq,
-                                                     STREAM_READ, on_history, stream));
+                                                     page, on_history, stream));
         return;
     }
 }

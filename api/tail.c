@@ -152,7 +152,8 @@ static void fetch(struct place *place)
     if (!pg || place->fetching)
         return;
     place->fetching = true;
-    eventlog_queue_read(pg, place->topic, place->part, place->seq, TAIL_BATCH, on_events, place);
+    eventlog_queue_read(pg, place->topic, place->part, place->seq, TAIL_BATCH, EVENTLOG_READ_BYTES, on_events,
+                        place);
     pg_sync(pg, NULL, NULL);
 }
 

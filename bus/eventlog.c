@@ -50,8 +50,9 @@ static const struct pg_stmt insert_events = {
     "  WHERE $1::bigint > 0)," INSERT_EVENTS};
 #endif
 
-/* At most 1 MB of data, but always the first row. The upper bound of seq says what LIMIT would, since the log
- * has no gaps; beyond that it keeps a read of what is archived from walking the log behind it for nothing. */
+/* At most so many bytes of data, but always the first row. The upper bound of seq says what LIMIT would,
+ * since the log has no gaps; beyond that it keeps a read of what is archived from walking the log behind it
+ * for nothing. */
 static const struct pg_stmt read_events = {
     "read_events",
     "SELECT seq, ms, id, source, type, subject, time, dataschema, partitionkey, correlationid, causationid,"
@@ -216,11 +217,11 @@ void eventlog_queue(struct pg *pg, struct event *events, size_t n, struct arena 
 
 /* ---- read ---- */
 
-void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn,
-                         void *data)
+void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, int64_t bytes,
+                         pg_fn *fn, void *data)
 {
     const struct pg_param params[] = {pg_text(str_of(topic_name(topic))), pg_int(part), pg_int(after),
-                                      pg_int(limit), pg_int(EVENTLOG_READ_BYTES)};
+                                      pg_int(limit), pg_int(bytes)};
     pg_queue(pg, &read_events, 5, params, fn, data);
 }
 
@@ -250,7 +251,7 @@ err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int 
 {
     _cleanup_(pg_result_freep) struct pg_result *result = NULL;
     assert(pg_waiting(pg) == 0);
-    eventlog_queue_read(pg, topic, part, after, limit, pg_keep, &result);
+    eventlog_queue_read(pg, topic, part, after, limit, EVENTLOG_READ_BYTES, pg_keep, &result);
     pg_sync(pg, NULL, NULL);
     TRY(pg_wait(pg, READ_TIMEOUT_MS));
     *ret = eventlog_rows(result, topic, part, arena, ret_n);

@@ -31,10 +31,10 @@ err eventlog_read(struct pg *pg, enum topic topic, int part, int64_t after, int 
                   struct event **ret, size_t *ret_n) _must_use_;
 
 /* The same for many partitions in one pipeline: queues the read; the result (keep it by pg_keep) is taken
- * apart by eventlog_rows. Only what is in the log: when its first row is not the next one, or there is none,
- * ask the archive (bus/archive.h). */
-void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, pg_fn *fn,
-                         void *data);
+ * apart by eventlog_rows. bytes: of data, as many events as begin below it, so always one. Only what is in
+ * the log: when its first row is not the next one, or there is none, ask the archive (bus/archive.h). */
+void eventlog_queue_read(struct pg *pg, enum topic topic, int part, int64_t after, int limit, int64_t bytes,
+                         pg_fn *fn, void *data);
 struct event *eventlog_rows(const struct pg_result *result, enum topic topic, int part, struct arena *arena,
                             size_t *ret_n);
 

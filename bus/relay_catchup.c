@@ -68,7 +68,7 @@ static void round_read(struct relay *relay, struct round *round)
     for (size_t i = 0; i < round->n; i++) {
         struct page *page = &round->pages[i];
         eventlog_queue_read(relay->pg, page->stream->topic, page->stream->part, page->after, RELAY_BATCH,
-                            pg_keep, &page->result);
+                            EVENTLOG_READ_BYTES, pg_keep, &page->result);
     }
     pg_sync(relay->pg, NULL, NULL);
     pg_flush(relay->pg);

@@ -141,7 +141,7 @@ err delivery_events(struct pg *pg, const struct delivery_row *rows, size_t n, st
 {
     struct pg_result **results = arena_array(arena, struct pg_result *, n + 1);
     for (size_t i = 0; i < n; i++)
-        eventlog_queue_read(pg, rows[i].topic, rows[i].part, rows[i].seq - 1, 1, pg_keep, &results[i]);
+        eventlog_queue_read(pg, rows[i].topic, rows[i].part, rows[i].seq - 1, 1, 1, pg_keep, &results[i]);
     pg_sync(pg, NULL, NULL);
     err e = pg_wait(pg, WAIT_MS);
     for (size_t i = 0; i < n; i++) {

@@ -7,7 +7,7 @@
 #include "tests/support/listener.h"
 #include "tests/support/measure.h"
 
-enum { SOON_MS = 30000, ROUNDS = 12 };
+enum { SOON_MS = 90000, ROUNDS = 12 };
 
 static struct shop *shop;
 static struct person *boss, *ana, *luis;

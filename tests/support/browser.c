@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 45000, FIRST_READ = 16384 };
+enum { TIMEOUT_MS = 120000, FIRST_READ = 16384 };
 
 struct browser {
     int port, fd; /* -1: not connected */

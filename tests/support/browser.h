@@ -28,7 +28,7 @@ struct ask {
     const char *if_match;      /* or NULL */
     const char *more;          /* further header lines, each with its CRLF, or NULL */
     int wait_s;                /* Prefer: wait=N; 0: none is sent; -1: wait=0 */
-    int timeout_ms;            /* for the whole exchange; 0: 45000 */
+    int timeout_ms;            /* for the whole exchange; 0: 120000 */
 };
 
 struct reply {

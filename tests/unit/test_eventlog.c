@@ -105,6 +105,34 @@ Test(eventlog, a_page_holds_at_most_a_megabyte_but_always_one_event)
     cr_assert_eq(total, N);
 }
 
+/* As many events as begin below the bytes that were asked for: one is always among them. */
+Test(eventlog, pages_are_no_larger_than_was_asked_for)
+{
+    enum { N = 10, BYTES = 1000 };
+    static const struct {
+        int64_t bytes;
+        int n;
+    } pages[] = {{1, 1}, {BYTES, 1}, {BYTES + 1, 2}, {3 * BYTES, 3}, {EVENTLOG_READ_BYTES, N}};
+    char text[BYTES];
+    memset(text, 'x', sizeof(text));
+    struct event events[N];
+    for (int i = 0; i < N; i++)
+        events[i] = event_new(&message_types[CART_CLEARED], STR("cart"), STR("ana"),
+                              (struct str){text, sizeof(text)}, bus.arena);
+    eventlog_queue(bus.pg, events, N, bus.arena);
+    pg_sync(bus.pg, NULL, NULL);
+    bus_must(pg_wait(bus.pg, 10000));
+    for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
+        struct pg_result *rows = NULL;
+        eventlog_queue_read(bus.pg, events[0].topic, events[0].part, 0, 256, pages[i].bytes, pg_keep, &rows);
+        pg_sync(bus.pg, NULL, NULL);
+        bus_must(pg_wait(bus.pg, 10000));
+        cr_expect_eq(pg_rows(rows), pages[i].n, "%d events for %lld bytes", pg_rows(rows),
+                     (long long)pages[i].bytes);
+        pg_result_free(rows);
+    }
+}
+
 /* Two writers, each with transactions over both partitions in the opposite order, one in five of them void.
  */
 static void *write_many(void *data)

@@ -7,7 +7,7 @@
 #include "api/redis_poll.h"
 #include "tests/support/servers.h"
 
-enum { WAIT_MS = 5000 };
+enum { WAIT_MS = 30000 };
 
 static struct servers *servers;
 static uv_loop_t loop;
