@@ -124,7 +124,6 @@ static err read_page(struct filler *f)
     struct worker *w = f->w;
     int64_t share = PAGE_EVENTS / (int64_t)(f->behind ? f->behind : w->n_parts);
     f->behind = 0;
-    w->n_read = 0;
     for (size_t i = 0; i < w->n_parts; i++)
         if (w->parts[i].owned)
             TRY(read_partition(f, &w->parts[i], share > PAGE_MIN ? share : PAGE_MIN));
@@ -151,7 +150,7 @@ static err be_patient(struct filler *f)
 static err fill_page(struct filler *f, bool *ret_left)
 {
     struct worker *w = f->w;
-    arena_reset(w->arena);
+    worker_forget(w);
     TRY(be_patient(f));
     TRY(read_page(f));
     size_t n = w->n_read;
@@ -191,7 +190,7 @@ static err fill(struct filler *f)
         TRY(fill_page(f, &left));
         pace(f, begun, atomic_load(&f->f->events) - before);
     }
-    arena_reset(f->w->arena);
+    worker_forget(f->w);
     return OK;
 }
 

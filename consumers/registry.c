@@ -68,7 +68,7 @@ void registry_stand_down(struct worker *w, err e)
     log_error("this build is too old for its group: a newer build must take over",
               kv("group", w->group->name), kv("instance", w->instance), kv("why", err_text(e)));
     counter_add(COUNTER_STOOD_DOWN, 1);
-    arena_reset(w->arena);
+    worker_forget(w);
     if (failed(lease_release(w)))
         log_warn("leases were not released and will run out", kv("group", w->group->name));
     worker_disconnect(w);

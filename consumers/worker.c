@@ -92,6 +92,12 @@ void worker_disconnect(struct worker *w)
     w->reading_commands = w->reading_history = w->refused = false;
 }
 
+void worker_forget(struct worker *w)
+{
+    arena_reset(w->arena);
+    w->n_read = 0;
+}
+
 struct worker *worker_free(struct worker *w)
 {
     if (!w)
@@ -324,8 +330,7 @@ static err turn(struct worker *w)
 {
     if (!connected(w))
         TRY(connect_all(w));
-    arena_reset(w->arena);
-    w->n_read = 0;
+    worker_forget(w);
     TRY(chores(w));
     if (w->n_read == 0)
         TRY(read_entries(w, next_chore(w)));
@@ -343,13 +348,15 @@ static void recover(struct worker *w, err e)
              kv("why", err_text(e)), kv("where", err_where(e)));
     if (w->failures++ > 0)
         clock_sleep_ms(backoff_ms(w->failures < 8 ? w->failures : 8, 5, 500));
-    arena_reset(w->arena);
-    w->standstill.active = false;
     bool keep = (e.code == ERR_FENCED || e.code == ERR_PG_RETRY) && connected(w) && pg_waiting(w->pg) == 0;
-    if (!keep || failed(lease_refresh(w)))
-        worker_disconnect(w);
-    else
+    if (!keep)
+        worker_disconnect(w); /* who waits for a reply may keep it in the batch */
+    worker_forget(w);
+    w->standstill.active = false;
+    if (keep && !failed(lease_refresh(w)))
         read_rewind(w);
+    else
+        worker_disconnect(w);
 }
 
 static void drain(struct worker *w)
@@ -357,7 +364,7 @@ static void drain(struct worker *w)
     if (FAULT(RUNNER_DRAIN))
         return;
     if (connected(w)) {
-        arena_reset(w->arena);
+        worker_forget(w);
         if (failed(worker_flush_skipped(w, true)) || failed(lease_release(w)))
             log_warn("leases were not released and will run out", kv("group", w->group->name));
         if (failed(redis_wait(w->outward, 500)))

@@ -99,8 +99,11 @@ void worker_leave(struct item *const *items, size_t n);
 err worker_process_one(struct worker *w, struct item *item) _must_use_;
 /* Runs until the stop flag is up, then drains: the batch in hand is finished, leases are released. */
 void worker_run(struct worker *w);
-/* Closes all connections; nothing of them is needed for safety. */
+/* Closes all connections; nothing of them is needed for safety. Who waits for a reply is told, and some look
+ * at the batch: before it is forgotten, or when nothing is left of it. */
 void worker_disconnect(struct worker *w);
+/* The batch in hand is gone, and its memory with it. */
+void worker_forget(struct worker *w);
 struct partition *worker_partition(const struct worker *w, enum topic topic, int part);
 /* Handles what was read, one batch: committed or parked, or a failure of the servers. */
 err worker_take(struct worker *w) _must_use_;
