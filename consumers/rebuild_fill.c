@@ -70,7 +70,7 @@ static err open_worker(struct filling *f, const struct group *group, size_t n)
     snprintf(role, sizeof(role), "dd_%s", group->name);
     snprintf(setup, sizeof(setup), "%s; %s; SET search_path = \"rebuild_%s\", public", worker_setup,
              filler_setup, group->name);
-    TRY(pg_open(conf_str(SET_DATABASE_URL).p, role, setup, &w->pg));
+    TRY(pg_open_within(conf_str(SET_DATABASE_URL).p, role, setup, PG_PATIENT_MS, &w->pg));
     if (n == 0)
         TRY(store_fence(w->pg));
     return take_partitions(w, n);

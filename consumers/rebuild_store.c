@@ -31,7 +31,7 @@ static const struct pg_stmt hash = {"rebuild_hash", "SELECT n, hash FROM rebuild
 
 err store_open(const char *setup, struct pg **ret)
 {
-    return pg_open(conf_str(SET_DATABASE_URL).p, NULL, setup, ret);
+    return pg_open_within(conf_str(SET_DATABASE_URL).p, NULL, setup, PG_PATIENT_MS, ret);
 }
 
 err store_lock(struct pg *pg, const char *group, bool *ret)

@@ -295,7 +295,8 @@ static err replay(struct asking *a)
     if (!a->group)
         return FAIL(INVALID, "there is no group %s", a->options->group);
     TRY(type_filter_parse(str_of(a->options->types), &a->filter));
-    TRY(pg_open(conf_str(SET_DATABASE_URL).p, NULL, "SET enable_seqscan = off", &a->pg));
+    TRY(pg_open_within(conf_str(SET_DATABASE_URL).p, NULL, "SET enable_seqscan = off", PG_PATIENT_MS,
+                       &a->pg));
     TRY(meta_check_pg(a->pg));
     TRY(read_ranges(a));
     TRY(count(a));

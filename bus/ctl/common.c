@@ -32,11 +32,11 @@ enum ctl_exit ctl_fail(err e)
 err ctl_connect(struct ctl *ctl, enum ctl_need need)
 {
     TRY(conf_require(SET_DATABASE_URL));
-    TRY(pg_open(conf_str(SET_DATABASE_URL).p, NULL, NULL, &ctl->pg));
+    TRY(pg_open_within(conf_str(SET_DATABASE_URL).p, NULL, NULL, PG_PATIENT_MS, &ctl->pg));
     if (need == CTL_PG)
         return OK;
     TRY(conf_require(SET_REDIS_URL));
-    TRY(redis_open(conf_str(SET_REDIS_URL).p, &ctl->redis));
+    TRY(redis_open_within(conf_str(SET_REDIS_URL).p, REDIS_PATIENT_MS, &ctl->redis));
     return meta_check(ctl->pg, ctl->redis);
 }
 

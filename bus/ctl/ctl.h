@@ -69,7 +69,9 @@ enum ctl_need {
     CTL_PG,  /* the database alone, migrated or not */
     CTL_BUS, /* both, migrated and of one format */
 };
-/* Opens the connections; they are closed at the end of the program. */
+/* Opens the connections; they are closed at the end of the program. Each may take PG_PATIENT_MS and
+ * REDIS_PATIENT_MS: an operator who looks at a busy server wants in. Before ctl_catch_signals, so that Ctrl-C
+ * ends the wait. */
 err ctl_connect(struct ctl *ctl, enum ctl_need need) _must_use_;
 
 /* Progress on standard error, in one line that is overwritten; nothing unless it is a terminal. done == total

@@ -81,8 +81,8 @@ enum ctl_exit run_bus_archive(struct ctl *ctl)
     struct buf b = buf_new(ctl->arena, 4096);
     struct json j = json_on(&b);
     int64_t before;
-    ctl_catch_signals();
     err e = ctl_connect(ctl, CTL_BUS);
+    ctl_catch_signals();
     if (!failed(e))
         e = before_of(ctl, &before);
     json_open(&j, '[');
@@ -203,9 +203,9 @@ enum ctl_exit run_bus_archive_verify(struct ctl *ctl)
     struct buf b = buf_new(ctl->arena, 4096);
     struct json j = json_on(&b);
     int64_t bad = 0;
-    ctl_catch_signals();
     json_open(&j, '{');
     err e = ctl_connect(ctl, CTL_BUS);
+    ctl_catch_signals();
     if (!failed(e))
         e = verify(ctl, &j, &bad);
     if (failed(e))

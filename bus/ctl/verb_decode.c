@@ -122,8 +122,8 @@ enum ctl_exit run_bus_decode(struct ctl *ctl)
     json_open(&d.json, '{');
     json_key(&d.json, "unreadable");
     json_open(&d.json, '[');
-    ctl_catch_signals();
     err e = ctl_connect(ctl, CTL_BUS);
+    ctl_catch_signals();
     if (!failed(e))
         e = decode_all(&d);
     arena_free(d.arena);

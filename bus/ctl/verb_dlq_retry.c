@@ -188,8 +188,8 @@ enum ctl_exit run_dlq_retry(struct ctl *ctl)
     err e = ctl_option_int(ctl, "wait", 0, 86400, WAIT_S, &wait_s);
     if (failed(e) || !says_which(ctl))
         return ctl_usage(ctl, "%s", failed(e) ? err_text(e) : "either GROUP TOPIC KEY, or --all or a filter");
-    ctl_catch_signals();
     e = ctl_connect(ctl, CTL_BUS);
+    ctl_catch_signals();
     if (!failed(e))
         e = ask(&q);
     if (!failed(e) && q.n == 0 && ctl->n_args)

@@ -298,8 +298,8 @@ enum ctl_exit run_bus_tail(struct ctl *ctl)
     err e = read_words(&tail, &only, &from_ms);
     if (failed(e))
         return ctl_usage(ctl, "%s", err_text(e));
-    ctl_catch_signals();
     e = begin(&tail, only, from_ms);
+    ctl_catch_signals();
     if (failed(e))
         return ctl_fail(e);
     while (!ctl_stop && tail.left != 0 && !ferror(stdout))

@@ -65,7 +65,7 @@ static err establish(struct pg *pg, int64_t deadline)
         if (s == PGRES_POLLING_FAILED)
             return connect_failed(pg);
         if (!pg_poll(pg, s == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, &ready))
-            return FAIL(PG_DOWN, "PostgreSQL does not answer within %d ms", PG_CONNECT_MS);
+            return FAIL(PG_DOWN, "PostgreSQL does not answer within %d ms", pg->connect_ms);
         s = PQconnectPoll(pg->conn);
     }
     if (PQsetnonblocking(pg->conn, 1))
@@ -144,7 +144,7 @@ static err prepare_session(struct pg *pg, int64_t deadline)
 
 err pg_connect(struct pg *pg)
 {
-    err e = prepare_session(pg, clock_mono_ms() + PG_CONNECT_MS);
+    err e = prepare_session(pg, clock_mono_ms() + pg->connect_ms);
     if (failed(e)) {
         PQfinish(pg->conn);
         pg->conn = NULL;

@@ -11,7 +11,6 @@
 #include "bus/pg/pg.h"
 
 enum {
-    PG_CONNECT_MS = 3000,
     PG_CALL_MS = 30000,    /* deadline of pg_call */
     PG_SCRIPT_MS = 600000, /* deadline of pg_script: a migration may rewrite a large table */
     PG_PARAMS = 64,        /* most parameters of a statement */
@@ -77,6 +76,7 @@ struct pg {
     struct failure voided; /* the first failure of the transaction being read */
     struct failure first;  /* the first failure since the last pg_wait */
     char *url, *role, *setup;
+    int connect_ms;   /* how long the next connection may take */
     char server[128]; /* for errors: host and port, never credentials */
 };
 

@@ -5,6 +5,7 @@
  * and pg_sync of a healthy connection; after a failure nothing of the same transaction is told to have
  * worked.
  */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -22,12 +23,22 @@ static char *copy(const char *s)
 
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret)
 {
+    return pg_open_within(url, role, setup, PG_CONNECT_MS, ret);
+}
+
+err pg_open_within(const char *url, const char *role, const char *setup, int connect_ms, struct pg **ret)
+{
+    assert(connect_ms > 0);
     struct pg *pg = calloc(1, sizeof(*pg));
     if (!pg)
         abort();
-    *pg = (struct pg){
-        .waiting = RING(struct waiting), .url = copy(url), .role = copy(role), .setup = copy(setup)};
+    *pg = (struct pg){.waiting = RING(struct waiting),
+                      .url = copy(url),
+                      .role = copy(role),
+                      .setup = copy(setup),
+                      .connect_ms = connect_ms};
     err e = pg_reopen(pg);
+    pg->connect_ms = PG_CONNECT_MS;
     if (failed(e))
         pg = pg_close(pg);
     *ret = pg;

@@ -68,11 +68,20 @@ void pg_result_freep(struct pg_result **r);
  * statement name, never values). After a failure all later ones up to the Sync get the same code. */
 typedef void pg_fn(void *data, err e, struct pg_result *result);
 
-/* Connects (bounded by 3 s). role: SET ROLE after connecting, NULL for none. setup: further statements
- * separated by
+enum {
+    PG_CONNECT_MS = 3000,  /* for loops: they try again, and must be able to end */
+    PG_PATIENT_MS = 30000, /* for who has one try: a busy machine may need seconds for a new backend */
+};
+
+/* Connects (bounded by PG_CONNECT_MS). role: SET ROLE after connecting, NULL for none. setup: further
+ * statements separated by
  * ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is refused, CONFIG: not a URL,
  * SQL: role or setup refused. On failure *ret is NULL. */
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret) _must_use_;
+/* The same with so long for this connection, in ms, at least 1; those of pg_reopen have PG_CONNECT_MS again.
+ */
+err pg_open_within(const char *url, const char *role, const char *setup, int connect_ms,
+                   struct pg **ret) _must_use_;
 struct pg *pg_close(struct pg *pg); /* takes NULL, returns NULL; waiting functions get PG_DOWN */
 /* Ends the connection, also one that answers; everybody who waits gets PG_DOWN at once, the text says why.
  * What arrived and was not read is dropped. Not from inside a pg_fn. */

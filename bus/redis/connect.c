@@ -1,6 +1,6 @@
 /*
  * From a URL to a connection that answers: socket, options that notice a dead peer, credentials, database,
- * and a PING, which also tells a server that is still loading its data. All of it within REDIS_CONNECT_MS.
+ * and a PING, which also tells a server that is still loading its data. All of it within connect_ms.
  * Neither the URL nor the password ever gets into an error's text.
  */
 #include <errno.h>
@@ -206,7 +206,7 @@ static err greetings(struct redis *redis, int64_t deadline)
 
 err redis_connect(struct redis *redis)
 {
-    int64_t deadline = clock_mono_ms() + REDIS_CONNECT_MS;
+    int64_t deadline = clock_mono_ms() + redis->connect_ms;
     err e = open_socket(redis, deadline);
     if (!failed(e))
         e = greetings(redis, deadline);

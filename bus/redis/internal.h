@@ -11,7 +11,6 @@
 #include "bus/redis/redis.h"
 
 enum {
-    REDIS_CONNECT_MS = 2000,
     REDIS_CALL_MS = 5000,          /* deadline of redis_call; blocking reads block for 1 s at most */
     REDIS_REPLY_BYTES = 256 << 20, /* a larger reply is absurd here and breaks the connection */
     REDIS_WRITE_BYTES = 64 << 10,  /* so much output is written without waiting for the pump */
@@ -72,6 +71,7 @@ struct redis {
     size_t n_subscriptions;
     char refused[256]; /* the first error reply nobody took, "" for none */
     struct target target;
+    int connect_ms; /* how long the next connection may take */
 };
 
 /* connect.c */

@@ -4,6 +4,7 @@
  * NULL; functions are never called from inside redis_send of a healthy connection; what a function queues
  * leaves with the same write.
  */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,14 +16,22 @@
 
 err redis_open(const char *url, struct redis **ret)
 {
+    return redis_open_within(url, REDIS_CONNECT_MS, ret);
+}
+
+err redis_open_within(const char *url, int connect_ms, struct redis **ret)
+{
     struct target target;
+    assert(connect_ms > 0);
     TRY(target_parse(str_of(url), &target));
     struct redis *redis = calloc(1, sizeof(*redis));
     if (!redis)
         abort();
-    *redis = (struct redis){.fd = -1, .target = target, .waiting = RING(struct waiting)};
+    *redis =
+        (struct redis){.fd = -1, .target = target, .waiting = RING(struct waiting), .connect_ms = connect_ms};
     redis->replies = arena_new(REDIS_REPLY_BYTES);
     err e = redis_reopen(redis);
+    redis->connect_ms = REDIS_CONNECT_MS;
     if (failed(e))
         redis = redis_close(redis);
     *ret = redis;

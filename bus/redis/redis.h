@@ -27,11 +27,19 @@ struct redis;
 /* reply == NULL: the connection broke, the outcome is unknown. Must not close the connection. */
 typedef void redis_fn(void *data, const struct redis_reply *reply);
 
-/* Connects (bounded by 2 s) to "redis://[user][:password@]host[:port][/db]" or
+enum {
+    REDIS_CONNECT_MS = 2000,  /* for loops: they try again, and must be able to end */
+    REDIS_PATIENT_MS = 30000, /* for who has one try */
+};
+
+/* Connects (bounded by REDIS_CONNECT_MS) to "redis://[user][:password@]host[:port][/db]" or
  * "unix://[user:password@]/path[?db=n]" (user, password and path may hold %XX); authenticates. CONFIG: not
  * such a URL. REDIS_DOWN when nobody answers, also while it is LOADING. REDIS_REFUSED: credentials or
  * database. On failure *ret is NULL if it was set at all. */
 err redis_open(const char *url, struct redis **ret) _must_use_;
+/* The same with so long for this connection, in ms, at least 1; those of redis_reopen have REDIS_CONNECT_MS
+ * again. */
+err redis_open_within(const char *url, int connect_ms, struct redis **ret) _must_use_;
 struct redis *
 redis_close(struct redis *redis); /* takes NULL, returns NULL; waiting functions get NULL replies */
 /* Ends the connection, also one that answers; everybody who waits gets NULL at once. What arrived and was not

@@ -21,14 +21,14 @@ void bus_must(err e)
 struct pg *bus_pg(const struct bus *bus)
 {
     struct pg *pg;
-    bus_must(pg_open(servers_database_url(bus->servers), NULL, NULL, &pg));
+    bus_must(pg_open_within(servers_database_url(bus->servers), NULL, NULL, PG_PATIENT_MS, &pg));
     return pg;
 }
 
 struct redis *bus_redis(const struct bus *bus)
 {
     struct redis *redis;
-    bus_must(redis_open(servers_redis_url(bus->servers), &redis));
+    bus_must(redis_open_within(servers_redis_url(bus->servers), REDIS_PATIENT_MS, &redis));
     return redis;
 }
 

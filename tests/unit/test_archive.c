@@ -84,7 +84,8 @@ static void archive_all(void)
     size_t n;
     int64_t before;
     struct pg *pg;
-    bus_must(pg_open(servers_database_url(bus.servers), "dd_producers", "SET enable_seqscan = off", &pg));
+    bus_must(pg_open_within(servers_database_url(bus.servers), "dd_producers", "SET enable_seqscan = off",
+                            PG_PATIENT_MS, &pg));
     bus_must(archive_cut(bus.pg, &before));
     bus_must(archive_make_ahead(pg));
     bus_must(archive_closed(pg, before, bus.arena, &list, &n));

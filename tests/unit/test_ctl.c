@@ -342,6 +342,35 @@ Test(ctl, files_that_are_no_list_are_refused)
     expect(ctl("import /dev/null"), 1, "not a file");
 }
 
+/* A loop that connects gives up twice while the program waits; then the server goes on. */
+static bool postgres_outlasts_loops(struct bus *b)
+{
+    for (int i = 0; i < 2; i++) {
+        struct pg *pg = NULL;
+        cr_assert_eq(pg_open(servers_database_url(b->servers), NULL, NULL, &pg).code, ERR_PG_DOWN);
+    }
+    servers_resume(b->servers, SERVER_POSTGRES);
+    return true;
+}
+
+static bool redis_outlasts_loops(struct bus *b)
+{
+    for (int i = 0; i < 2; i++) {
+        struct redis *redis = NULL;
+        cr_assert_eq(redis_open(servers_redis_url(b->servers), &redis).code, ERR_REDIS_DOWN);
+    }
+    servers_resume(b->servers, SERVER_REDIS);
+    return true;
+}
+
+Test(ctl, waits_longer_for_a_busy_server_than_loops_do)
+{
+    servers_pause(bus.servers, SERVER_POSTGRES);
+    expect(ctl_signalled(&bus, 0, postgres_outlasts_loops, "bus lag"), 0, "group");
+    servers_pause(bus.servers, SERVER_REDIS);
+    expect(ctl_signalled(&bus, 0, redis_outlasts_loops, "bus lag"), 0, "group");
+}
+
 Test(ctl, an_import_that_is_stopped_says_where)
 {
     struct buf list = buf_new(bus.arena, 4096);

@@ -163,8 +163,9 @@ static struct redis *redis_as(struct str grant)
                password = json_member_str(grant, "password", bus.arena);
     const char *path = servers_redis_url(bus.servers) + strlen("unix://");
     cr_assert(str_is(user, "sub:partner"));
-    bus_must(redis_open(arena_printf(bus.arena, "unix://sub%%3Apartner:%.*s@%s", STR_ARG(password), path).p,
-                        &redis));
+    bus_must(
+        redis_open_within(arena_printf(bus.arena, "unix://sub%%3Apartner:%.*s@%s", STR_ARG(password), path).p,
+                          REDIS_PATIENT_MS, &redis));
     return redis;
 }
 

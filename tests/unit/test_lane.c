@@ -22,7 +22,7 @@ static void must(err e)
 static void start(void)
 {
     servers = servers_start(&(struct servers_options){.no_postgres = true});
-    must(redis_open(servers_redis_url(servers), &redis));
+    must(redis_open_within(servers_redis_url(servers), REDIS_PATIENT_MS, &redis));
     arena = arena_new(16 << 20);
     partitions_set(4);
     key = seal_key_random();

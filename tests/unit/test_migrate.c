@@ -37,7 +37,7 @@ static void write_file(const char *name, const char *text)
 static void start(void)
 {
     servers = servers_start(NULL);
-    must(pg_open(servers_database_url(servers), NULL, NULL, &pg));
+    must(pg_open_within(servers_database_url(servers), NULL, NULL, PG_PATIENT_MS, &pg));
     arena = arena_new(64 << 20);
     snprintf(folder, sizeof(folder), "%s/migrations", servers_dir(servers));
     cr_assert_eq(mkdir(folder, 0700), 0);
@@ -141,7 +141,7 @@ Test(migrate, down_goes_back_to_a_version)
 static void *migrate_along(void *data)
 {
     struct pg *own;
-    must(pg_open(servers_database_url(servers), NULL, NULL, &own));
+    must(pg_open_within(servers_database_url(servers), NULL, NULL, PG_PATIENT_MS, &own));
     must(migrate_up(own, folder, 8, NULL, NULL));
     pg_close(own);
     return data;
@@ -208,7 +208,7 @@ Test(migrate, samples_of_tables_that_only_grow_are_small)
 static enum err_code check(void)
 {
     struct redis *redis;
-    must(redis_open(servers_redis_url(servers), &redis));
+    must(redis_open_within(servers_redis_url(servers), REDIS_PATIENT_MS, &redis));
     err e = meta_check(pg, redis);
     redis_close(redis);
     return e.code;
@@ -218,7 +218,7 @@ static void redis_do(const char *words)
 {
     struct redis *redis;
     const struct redis_reply *reply;
-    must(redis_open(servers_redis_url(servers), &redis));
+    must(redis_open_within(servers_redis_url(servers), REDIS_PATIENT_MS, &redis));
     must(redis_callf(redis, &reply, words));
     redis_close(redis);
 }
@@ -277,7 +277,7 @@ Test(migrate, production_refuses_a_redis_that_lets_everybody_in)
 {
     must(migrate_up(pg, REAL, 8, NULL, NULL));
     struct redis *redis;
-    must(redis_open(servers_redis_url(servers), &redis));
+    must(redis_open_within(servers_redis_url(servers), REDIS_PATIENT_MS, &redis));
     conf_set(SET_ENVIRONMENT, "production");
     cr_assert_eq(meta_check(pg, redis).code, ERR_CONFIG);
     redis_do("ACL SETUSER default resetpass >a-password-of-some-length");

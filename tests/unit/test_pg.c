@@ -27,7 +27,7 @@ static void start(void)
 {
     servers = servers_start(&pg_only);
     arena = arena_new(64 << 20);
-    must(pg_open(servers_database_url(servers), NULL, NULL, &pg));
+    must(pg_open_within(servers_database_url(servers), NULL, NULL, PG_PATIENT_MS, &pg));
 }
 
 static void stop(void)
@@ -64,7 +64,7 @@ static int64_t count_of(const char *table)
     const struct pg_stmt count = {"count", sql};
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
     struct pg *fresh = NULL;
-    must(pg_open(servers_database_url(servers), NULL, NULL, &fresh));
+    must(pg_open_within(servers_database_url(servers), NULL, NULL, PG_PATIENT_MS, &fresh));
     must(pg_call(fresh, &count, 0, NULL, &r));
     pg_close(fresh);
     return pg_get_int(r, 0, 0);
@@ -294,7 +294,7 @@ Test(pg, a_terminated_backend_is_down_for_everybody)
     struct pg *other = NULL;
     struct seen seen = {0};
 
-    must(pg_open(servers_database_url(servers), NULL, NULL, &other));
+    must(pg_open_within(servers_database_url(servers), NULL, NULL, PG_PATIENT_MS, &other));
     must(pg_call(pg, &self, 0, NULL, &r));
     queue_work(&seen);
     pg_flush(pg);
@@ -490,8 +490,8 @@ Test(pg, role_and_setup_hold_again_after_a_reopen)
     must(pg_script(pg, "CREATE ROLE \"cart's\" NOLOGIN"));
     struct pg *limited = NULL;
 
-    must(pg_open(servers_database_url(servers), "cart's", "SET enable_seqscan = off; SET work_mem = '5MB'",
-                 &limited));
+    must(pg_open_within(servers_database_url(servers), "cart's",
+                        "SET enable_seqscan = off; SET work_mem = '5MB'", PG_PATIENT_MS, &limited));
     for (int i = 0; i < 2; i++) {
         _cleanup_(pg_result_freep) struct pg_result *r = NULL;
         must(pg_call(limited, &who, 0, NULL, &r));

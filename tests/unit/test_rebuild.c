@@ -210,7 +210,7 @@ Test(rebuild, readers_see_the_old_model_whole_or_the_new_one)
     struct reader reader = {.pg = NULL};
     pthread_t thread;
     caught_up(&s);
-    bus_must(pg_open(servers_database_url(s.bus.servers), "dd_door", NULL, &reader.pg));
+    bus_must(pg_open_within(servers_database_url(s.bus.servers), "dd_door", NULL, PG_PATIENT_MS, &reader.pg));
     cr_assert_eq(pthread_create(&thread, NULL, read_on, &reader), 0);
     for (int i = 0; i < 5; i++) {
         history_add(&s.history, 40); /* under load: the live group is never at rest */

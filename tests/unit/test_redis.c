@@ -20,7 +20,7 @@ static const struct servers_options redis_only = {.no_postgres = true, .appendfs
 static struct redis *must_open(const char *url)
 {
     struct redis *redis = NULL;
-    err e = redis_open(url, &redis);
+    err e = redis_open_within(url, REDIS_PATIENT_MS, &redis);
     cr_assert(!failed(e), "%s", err_text(e));
     return redis;
 }

@@ -42,7 +42,7 @@ Test(tables, every_table_fits_the_schema_and_the_grants)
         char role[64];
         struct pg *pg;
         snprintf(role, sizeof(role), "dd_%s", (*group)->name);
-        bus_must(pg_open(servers_database_url(bus.servers), role, NULL, &pg));
+        bus_must(pg_open_within(servers_database_url(bus.servers), role, NULL, PG_PATIENT_MS, &pg));
         for (const struct table *const *table = (*group)->tables; *table; table++)
             must_fit(pg, *table);
         pg_close(pg);
