@@ -74,12 +74,10 @@ enum {
 };
 
 /* Connects (bounded by PG_CONNECT_MS). role: SET ROLE after connecting, NULL for none. setup: further
- * statements separated by
- * ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is refused, CONFIG: not a URL,
- * SQL: role or setup refused. On failure *ret is NULL. */
+ * statements separated by ';' run at connect, NULL for none. PG_DOWN when nobody answers or the login is
+ * refused, CONFIG: not a URL, SQL: role or setup refused. On failure *ret is NULL. */
 err pg_open(const char *url, const char *role, const char *setup, struct pg **ret) _must_use_;
-/* The same with so long for this connection, in ms, at least 1; those of pg_reopen have PG_CONNECT_MS again.
- */
+/* The same with so many ms for this connection, at least 1; those of pg_reopen have PG_CONNECT_MS. */
 err pg_open_within(const char *url, const char *role, const char *setup, int connect_ms,
                    struct pg **ret) _must_use_;
 struct pg *pg_close(struct pg *pg); /* takes NULL, returns NULL; waiting functions get PG_DOWN */

@@ -37,8 +37,7 @@ enum {
  * such a URL. REDIS_DOWN when nobody answers, also while it is LOADING. REDIS_REFUSED: credentials or
  * database. On failure *ret is NULL if it was set at all. */
 err redis_open(const char *url, struct redis **ret) _must_use_;
-/* The same with so long for this connection, in ms, at least 1; those of redis_reopen have REDIS_CONNECT_MS
- * again. */
+/* The same with so many ms for this connection, at least 1; those of redis_reopen have REDIS_CONNECT_MS. */
 err redis_open_within(const char *url, int connect_ms, struct redis **ret) _must_use_;
 struct redis *
 redis_close(struct redis *redis); /* takes NULL, returns NULL; waiting functions get NULL replies */
